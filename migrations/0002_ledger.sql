@@ -1,0 +1,246 @@
+-- The ledger. Every rule that the engine enforces stands here a second time, as row shape, CHECK,
+-- unique constraint or grant. There are no foreign keys between hot tables: rows of one transaction
+-- are written together by the only writer, and the checks of `bursar check` would name a stray one.
+--
+-- slot is the last byte of the book's id (0 to 255) and leads every key: it is the distribution
+-- column when the database grows past one machine.
+
+-- The chart of accounts: the same roles in every book.
+create table role (
+  role        smallint primary key,
+  name        text     not null unique,
+  kind        text     not null check (kind in ('asset', 'liability', 'contra_liability', 'income', 'contra_income')),
+  normal_side text     not null check (normal_side in ('debit', 'credit'))
+);
+insert into role (role, name, kind, normal_side) values
+  (1, 'settled_usdc',     'asset',            'debit'),
+  (2, 'prepaid',          'liability',        'credit'),
+  (3, 'held',             'liability',        'credit'),
+  (4, 'promo_issued',     'contra_liability', 'debit'),
+  (5, 'promo',            'liability',        'credit'),
+  (6, 'promo_held',       'liability',        'credit'),
+  (7, 'revenue',          'income',           'credit'),
+  (8, 'reversed_revenue', 'contra_income',    'debit'),
+  (9, 'breakage',         'income',           'credit');
+
+-- Every way money moves, and between which roles: nothing else can be written.
+create table movement (
+  movement smallint not null,
+  name     text     not null,
+  debit    smallint not null references role,
+  credit   smallint not null references role,
+  primary key (movement, debit, credit)
+);
+insert into movement (movement, name, debit, credit) values
+  (1, 'topup',    1, 2),
+  (2, 'grant',    4, 5),
+  (3, 'hold',     2, 3), (3, 'hold',     5, 6),
+  (4, 'capture',  3, 7), (4, 'capture',  6, 4),
+  (5, 'release',  3, 2), (5, 'release',  6, 5),
+  (6, 'reversal', 8, 2), (6, 'reversal', 4, 5),
+  (7, 'expiry',   2, 9), (7, 'expiry',   5, 4);
+
+-- One book per customer, and one for the house. The row carries the balance of every role, so that
+-- a transaction locks and updates one row per book, in place (HOT: no changed column is indexed).
+-- Amounts are micro-dollars, each on the normal side of its role, and never below zero.
+create table book (
+  slot             smallint    not null,
+  book_id          uuid        not null,
+  kind             text        not null check (kind in ('customer', 'house')),
+  version          bigint      not null default 0 check (version >= 0),
+  event_seq        bigint      not null default 0 check (event_seq >= 0),
+  recorded_at      timestamptz not null,
+  frozen_at        timestamptz,
+  settled_usdc     bigint      not null default 0,
+  prepaid          bigint      not null default 0,
+  held             bigint      not null default 0,
+  promo_issued     bigint      not null default 0,
+  promo            bigint      not null default 0,
+  promo_held       bigint      not null default 0,
+  revenue          bigint      not null default 0,
+  reversed_revenue bigint      not null default 0,
+  breakage         bigint      not null default 0,
+  created_at       timestamptz not null,
+  primary key (slot, book_id),
+  constraint book_slot_is_last_byte check (slot = get_byte(uuid_send(book_id), 15)),
+  constraint book_no_negative_balance check (
+    settled_usdc >= 0 and prepaid >= 0 and held >= 0 and promo_issued >= 0 and promo >= 0
+    and promo_held >= 0 and revenue >= 0 and reversed_revenue >= 0 and breakage >= 0),
+  constraint book_balanced check (
+    settled_usdc + promo_issued + reversed_revenue
+    = prepaid + held + promo + promo_held + revenue + breakage),
+  constraint book_promo_matches check (promo_issued = promo + promo_held),
+  constraint book_reversed_within_revenue check (reversed_revenue <= revenue)
+) with (fillfactor = 50);
+grant select, insert on book to bursar_service;
+grant update (version, event_seq, recorded_at, frozen_at, settled_usdc, prepaid, held, promo_issued,
+              promo, promo_held, revenue, reversed_revenue, breakage) on book to bursar_service;
+
+-- The journal. One row has one debit, one credit and one positive amount: it cannot be unbalanced.
+-- version is gap-free in the book, so (slot, book_id, version) names a transfer.
+create table transfer (
+  book_id        uuid        not null,
+  transaction_id uuid        not null,
+  subject_id     uuid        not null,  -- the top-up, grant, hold, capture or reversal it belongs to
+  lot_id         uuid        not null,
+  reverses_id    uuid,                  -- the transaction that this one undoes
+  version        bigint      not null,
+  amount         bigint      not null,
+  debit_after    bigint      not null,
+  credit_after   bigint      not null,
+  recorded_at    timestamptz not null,
+  effective_at   timestamptz not null,
+  slot           smallint    not null,
+  movement       smallint    not null,
+  debit          smallint    not null,
+  credit         smallint    not null,
+  primary key (slot, book_id, version),
+  constraint transfer_amount_positive check (amount > 0),
+  constraint transfer_version_positive check (version > 0),
+  constraint transfer_balances_not_negative check (debit_after >= 0 and credit_after >= 0),
+  constraint transfer_movement_listed check ((movement, debit, credit) in (
+    (1, 1, 2), (2, 4, 5), (3, 2, 3), (3, 5, 6), (4, 3, 7), (4, 6, 4), (5, 3, 2), (5, 6, 5),
+    (6, 8, 2), (6, 4, 5), (7, 2, 9), (7, 5, 4)))
+);
+create index transfer_transaction on transfer (slot, transaction_id);
+grant select, insert on transfer to bursar_service;
+call make_append_only('transfer');
+
+-- A lot: one grant of credits with what is left of it. No lot's date ever changes.
+create table lot (
+  slot         smallint    not null,
+  book_id      uuid        not null,
+  lot_id       uuid        not null,
+  paid         boolean     not null,
+  open         boolean     not null,
+  priority     smallint    not null,
+  amount       bigint      not null check (amount > 0),
+  remaining    bigint      not null,
+  granted_at   timestamptz not null,
+  expires_at   timestamptz,
+  origin_id    uuid        not null,  -- the top-up or grant, or the reversal or release that made it
+  parent_id    uuid,                  -- the expired lot whose money came back into this one
+  primary key (slot, book_id, lot_id),
+  constraint lot_remaining_within_amount check (remaining between 0 and amount),
+  constraint lot_open_while_remaining check (open = (remaining > 0))
+) with (fillfactor = 70);
+create index lot_open on lot (slot, book_id) where open;
+create index lot_due on lot (expires_at) where open and expires_at is not null;
+grant select, insert on lot to bursar_service;
+grant update (open, remaining) on lot to bursar_service;
+
+-- A hold: credits reserved for one checkout item. The draws say from which lots, in burn order, and
+-- never change: a capture takes them from the front, a release from the back, so that the counters
+-- alone say what has become of each draw.
+create table hold (
+  slot           smallint    not null,
+  book_id        uuid        not null,
+  hold_id        uuid        not null,
+  spender_id     uuid        not null,
+  transaction_id uuid        not null,
+  amount         bigint      not null check (amount > 0),
+  captured       bigint      not null default 0 check (captured >= 0),
+  released       bigint      not null default 0 check (released >= 0),
+  reversed       bigint      not null default 0 check (reversed >= 0),
+  draw_lots      uuid[]      not null,
+  draw_amounts   bigint[]    not null,
+  placed_at      timestamptz not null,
+  primary key (slot, book_id, hold_id),
+  constraint hold_taken_within_amount check (captured + released <= amount),
+  constraint hold_reversed_within_captured check (reversed <= captured),
+  constraint hold_draws_pair check (cardinality(draw_lots) = cardinality(draw_amounts)
+                                    and cardinality(draw_lots) > 0)
+) with (fillfactor = 70);
+grant select, insert on hold to bursar_service;
+grant update (captured, released, reversed) on hold to bursar_service;
+
+-- A capture: the part of a hold taken for one result. draw_offset is where it begins in the hold's
+-- draws; a reversal gives back from its end.
+create table capture (
+  slot           smallint    not null,
+  book_id        uuid        not null,
+  capture_id     uuid        not null,
+  hold_id        uuid        not null,
+  transaction_id uuid        not null,
+  draw_offset    bigint      not null check (draw_offset >= 0),
+  amount         bigint      not null check (amount > 0),
+  reversed       bigint      not null default 0,
+  captured_at    timestamptz not null,
+  primary key (slot, book_id, capture_id),
+  constraint capture_reversed_within_amount check (reversed between 0 and amount)
+) with (fillfactor = 70);
+grant select, insert on capture to bursar_service;
+grant update (reversed) on capture to bursar_service;
+
+-- A spender: a key that may draw on a book. Its state, expiry and allow-list are read under the
+-- book's lock, never from a cache.
+create table spender (
+  slot       smallint    not null,
+  book_id    uuid        not null,
+  spender_id uuid        not null,
+  skus       text[],
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  primary key (slot, book_id, spender_id)
+);
+grant select, insert on spender to bursar_service;
+grant update (revoked_at) on spender to bursar_service;
+
+-- Caps: hard upper bounds, of the account (spender_id null) or of one key.
+create table cap (
+  slot         smallint    not null,
+  book_id      uuid        not null,
+  cap_id       uuid        not null,
+  spender_id   uuid,
+  span         text        not null check (span in ('checkout', 'day', 'month', 'total')),
+  limit_amount bigint      not null check (limit_amount >= 0),
+  created_at   timestamptz not null,
+  primary key (slot, book_id, cap_id),
+  constraint cap_one_per_span unique nulls not distinct (slot, book_id, spender_id, span)
+);
+grant select, insert on cap to bursar_service;
+grant update (limit_amount) on cap to bursar_service;
+
+-- What counts against a cap in one UTC window: open holds + captures - reversals, in the window in
+-- which the hold was placed. A window of span total begins at the epoch.
+create table cap_usage (
+  slot         smallint    not null,
+  book_id      uuid        not null,
+  cap_id       uuid        not null,
+  window_start timestamptz not null,
+  used         bigint      not null,
+  primary key (slot, book_id, cap_id, window_start),
+  constraint cap_usage_not_negative check (used >= 0)
+) with (fillfactor = 70);
+grant select, insert on cap_usage to bursar_service;
+grant update (used) on cap_usage to bursar_service;
+
+-- Frozen outcomes, refusals included, without expiry. command is the SHA-256 of principal and
+-- idempotency key; fingerprint is that of the request.
+create table outcome (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  command     bytea       not null check (length(command) = 32),
+  fingerprint bytea       not null check (length(fingerprint) = 32),
+  accepted    boolean     not null,
+  recorded_at timestamptz not null,
+  body        text        not null,
+  primary key (slot, book_id, command)
+);
+grant select, insert on outcome to bursar_service;
+call make_append_only('outcome');
+
+-- The transactional outbox: what happened, in the book's own gap-free order.
+create table outbox (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  seq         bigint      not null,
+  kind        text        not null,
+  subject_id  uuid        not null,
+  recorded_at timestamptz not null,
+  primary key (slot, book_id, seq)
+);
+grant select, insert on outbox to bursar_service;
+call make_append_only('outbox');
+
+grant select on role, movement to bursar_service;

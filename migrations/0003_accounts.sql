@@ -1,0 +1,49 @@
+-- Who may spend: accounts, API keys, wallet sign-in, and the budgets of free signups.
+
+create table account (
+  slot       smallint    not null,
+  book_id    uuid        not null,
+  origin     text        not null check (origin in ('signup', 'wallet')),
+  wallet     text,       -- lower-case address of the paying wallet, of a wallet account
+  created_at timestamptz not null,
+  primary key (slot, book_id)
+);
+grant select, insert on account to bursar_service;
+
+-- Keys are stored as a claim on their SHA-256; this row says what the key may do. Staff keys live in
+-- the house book.
+create table api_key (
+  slot       smallint    not null,
+  book_id    uuid        not null,
+  key_id     uuid        not null,
+  role       text        not null check (role in ('customer', 'fulfiller', 'verifier', 'operator')),
+  name       text        not null,
+  hint       text        not null,  -- the first characters, enough to recognise it
+  skus       text[],                -- the SKUs a fulfiller or verifier serves, or a customer key may buy
+  created_at timestamptz not null,
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  primary key (slot, book_id, key_id)
+);
+grant select, insert on api_key to bursar_service;
+grant update (revoked_at) on api_key to bursar_service;
+
+-- Counted budgets: signups per address and hour, promotional grants per day (micro-dollars).
+create table budget (
+  name         text        not null,
+  window_start timestamptz not null,
+  used         bigint      not null check (used >= 0),
+  primary key (name, window_start)
+);
+grant select, insert, delete on budget to bursar_service;
+grant update (used) on budget to bursar_service;
+
+-- Nonces of sign-in-with-x, each good for one proof.
+create table wallet_challenge (
+  nonce      text        not null primary key,
+  issued_at  timestamptz not null,
+  expires_at timestamptz not null,
+  used_at    timestamptz
+);
+grant select, insert, delete on wallet_challenge to bursar_service;
+grant update (used_at) on wallet_challenge to bursar_service;

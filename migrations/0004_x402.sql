@@ -1,0 +1,76 @@
+-- Money in: top-ups, and the sandbox facilitator's own chain of test dollars.
+
+create table topup (
+  slot            smallint    not null,
+  book_id         uuid        not null,
+  topup_id        uuid        not null,
+  state           text        not null check (state in
+                    ('claimed', 'refused', 'settling', 'settled', 'credited', 'rejected', 'unknown')),
+  amount          bigint      not null check (amount > 0),
+  x402_version    smallint    not null check (x402_version in (1, 2)),
+  network         text        not null,  -- CAIP-2
+  asset           text        not null,  -- lower case
+  payer           text        not null,  -- lower case
+  nonce           text        not null,  -- lower case
+  pay_to          text        not null,  -- lower case
+  valid_before    bigint      not null,  -- seconds since the epoch
+  facilitator_url text        not null,
+  payload         jsonb       not null,  -- as decoded from the header: /settle must be repeatable
+  requirements    jsonb       not null,  -- ours, as sent to the facilitator
+  keyed           boolean     not null,  -- whether an API key named the account
+  attempt         integer     not null default 0,
+  settlement_tx   text,
+  reason          text,
+  created_at      timestamptz not null,
+  updated_at      timestamptz not null,
+  credited_at     timestamptz,
+  primary key (slot, book_id, topup_id),
+  constraint topup_id_key unique (slot, topup_id),
+  constraint topup_payment_key unique (slot, book_id, network, asset, payer, nonce),
+  constraint topup_credited_has_settlement check
+    (state not in ('settled', 'credited') or settlement_tx is not null)
+) with (fillfactor = 70);
+create index topup_open on topup (state, updated_at) where state in ('claimed', 'settling', 'settled', 'unknown');
+create index topup_settlement on topup (settlement_tx) where settlement_tx is not null;
+grant select, insert on topup to bursar_service;
+grant update (state, attempt, settlement_tx, reason, updated_at, credited_at) on topup to bursar_service;
+
+-- What the facilitator and the chain said, and what was decided from it. Never the signature.
+create table topup_event (
+  slot        smallint    not null,
+  topup_id    uuid        not null,
+  event_id    uuid        not null,
+  recorded_at timestamptz not null,
+  kind        text        not null,
+  detail      jsonb       not null,
+  primary key (slot, topup_id, event_id)
+);
+grant select, insert on topup_event to bursar_service;
+call make_append_only('topup_event');
+
+-- The sandbox facilitator: balances of test wallets and used authorizations (test mode only).
+create table sandbox_wallet (
+  network text   not null,
+  asset   text   not null,
+  address text   not null,
+  balance bigint not null,
+  primary key (network, asset, address),
+  constraint sandbox_wallet_not_negative check (balance >= 0)
+);
+grant select, insert on sandbox_wallet to bursar_service;
+grant update (balance) on sandbox_wallet to bursar_service;
+
+create table sandbox_settlement (
+  network     text        not null,
+  asset       text        not null,
+  payer       text        not null,
+  nonce       text        not null,
+  pay_to      text        not null,
+  amount      bigint      not null,
+  digest      bytea       not null,  -- of the signed authorization: an identical repeat is answered alike
+  transaction text        not null unique,
+  settled_at  timestamptz not null,
+  primary key (network, asset, payer, nonce)
+);
+grant select, insert on sandbox_settlement to bursar_service;
+call make_append_only('sandbox_settlement');

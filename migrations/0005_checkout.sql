@@ -1,0 +1,126 @@
+-- Money out: the catalogue, checkouts, results, charges and reversals.
+
+create table sku (
+  sku                     text        not null primary key,
+  title                   text        not null,
+  unit                    text        not null,
+  unit_price              bigint      not null check (unit_price > 0),
+  criteria                jsonb       not null,
+  verification            text        not null check (verification in ('push')),
+  delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
+  verification_deadline_s integer     not null check (verification_deadline_s > 0),
+  dispute_window_s        integer     not null check (dispute_window_s >= 0),
+  active                  boolean     not null,
+  version                 integer     not null,
+  updated_at              timestamptz not null
+);
+grant select, insert on sku to bursar_service;
+grant update (title, unit, unit_price, criteria, verification, delivery_deadline_s,
+              verification_deadline_s, dispute_window_s, active, version, updated_at)
+  on sku to bursar_service;
+
+create table checkout (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  checkout_id uuid        not null,
+  key_id      uuid        not null,
+  max_total   bigint      not null,
+  total       bigint      not null,
+  created_at  timestamptz not null,
+  canceled_at timestamptz,
+  primary key (slot, book_id, checkout_id),
+  constraint checkout_id_key unique (slot, checkout_id),
+  constraint checkout_within_max_total check (total > 0 and total <= max_total)
+) with (fillfactor = 80);
+grant select, insert on checkout to bursar_service;
+grant update (canceled_at) on checkout to bursar_service;
+
+-- One item of a checkout; its id is its hold's id. Prices and deadlines are frozen here.
+create table checkout_item (
+  slot                    smallint    not null,
+  book_id                 uuid        not null,
+  checkout_id             uuid        not null,
+  item                    smallint    not null,
+  hold_id                 uuid        not null,
+  sku                     text        not null,
+  sku_version             integer     not null,
+  quantity                bigint      not null check (quantity > 0),
+  unit_price              bigint      not null check (unit_price > 0),
+  submitted               bigint      not null default 0,
+  settled                 bigint      not null default 0,  -- units captured or released
+  deliver_by              timestamptz not null,
+  verification_deadline_s integer     not null,
+  dispute_window_s        integer     not null,
+  closed                  boolean     not null default false, -- nothing more may be submitted
+  primary key (slot, book_id, checkout_id, item),
+  constraint checkout_item_submitted_within_quantity check (submitted between 0 and quantity),
+  constraint checkout_item_settled_within_quantity check (settled between 0 and quantity)
+) with (fillfactor = 70);
+create index checkout_item_due on checkout_item (deliver_by) where not closed;
+grant select, insert on checkout_item to bursar_service;
+grant update (submitted, settled, closed) on checkout_item to bursar_service;
+
+create table result (
+  slot          smallint    not null,
+  book_id       uuid        not null,
+  checkout_id   uuid        not null,
+  result_id     text        not null,
+  item          smallint    not null,
+  quantity      bigint      not null check (quantity > 0),
+  state         text        not null check (state in ('verifying', 'captured', 'released')),
+  evidence      jsonb       not null,
+  evidence_hash bytea       not null,
+  submitted_by  uuid        not null,
+  submitted_at  timestamptz not null,
+  verify_by     timestamptz not null,
+  accepted      bigint,
+  verdict       jsonb,
+  decided_at    timestamptz,
+  charge_id     uuid,
+  primary key (slot, book_id, checkout_id, result_id),
+  constraint result_decided_once check ((state = 'verifying') = (decided_at is null)),
+  constraint result_accepted_within_quantity check (accepted between 0 and quantity),
+  constraint result_charge_when_captured check ((state = 'captured') = (charge_id is not null))
+) with (fillfactor = 70);
+create index result_due on result (verify_by) where state = 'verifying';
+grant select, insert on result to bursar_service;
+grant update (state, accepted, verdict, decided_at, charge_id) on result to bursar_service;
+
+-- An itemised charge; its id is its capture's id. One per result, by constraint.
+create table charge (
+  slot           smallint    not null,
+  book_id        uuid        not null,
+  charge_id      uuid        not null,
+  checkout_id    uuid        not null,
+  item           smallint    not null,
+  result_id      text        not null,
+  sku            text        not null,
+  quantity       bigint      not null check (quantity > 0),
+  unit_price     bigint      not null,
+  amount         bigint      not null check (amount > 0),
+  reversed       bigint      not null default 0,
+  transaction_id uuid        not null,
+  captured_at    timestamptz not null,
+  final_at       timestamptz not null,
+  primary key (slot, book_id, charge_id),
+  constraint charge_id_key unique (slot, charge_id),
+  constraint charge_one_per_result unique (slot, book_id, checkout_id, result_id),
+  constraint charge_reversed_within_amount check (reversed between 0 and amount)
+) with (fillfactor = 80);
+grant select, insert on charge to bursar_service;
+grant update (reversed) on charge to bursar_service;
+
+create table reversal (
+  slot           smallint    not null,
+  book_id        uuid        not null,
+  charge_id      uuid        not null,
+  reversal_id    uuid        not null,
+  amount         bigint      not null check (amount > 0),
+  reason         text        not null,
+  transaction_id uuid        not null,
+  reversed_by    uuid        not null,
+  reversed_at    timestamptz not null,
+  primary key (slot, book_id, charge_id, reversal_id)
+);
+grant select, insert on reversal to bursar_service;
+call make_append_only('reversal');
