@@ -76,6 +76,10 @@ grant select, insert on book to bursar_service;
 grant update (version, event_seq, recorded_at, frozen_at, settled_usdc, prepaid, held, promo_issued,
               promo, promo_held, revenue, reversed_revenue, breakage) on book to bursar_service;
 
+-- The house book holds what belongs to no customer, staff keys among it.
+insert into book (slot, book_id, kind, recorded_at, created_at)
+values (0, '00000000-0000-7000-8000-000000000000', 'house', now(), now());
+
 -- The journal. One row has one debit, one credit and one positive amount: it cannot be unbalanced.
 -- version is gap-free in the book, so (slot, book_id, version) names a transfer.
 create table transfer (

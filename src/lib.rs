@@ -1,1 +1,3 @@
+pub mod db;
 pub mod ground;
+pub mod ledger;

@@ -1,0 +1,53 @@
+//! The database: pools, migrations, the deployment's mode, claims, and the managed local Postgres.
+//! Knows nothing about money.
+
+pub mod claims;
+mod schema;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use schema::{SchemaError, check, migrate};
+
+/// A pool for the service.
+///
+/// Money connections never wait without bound. Their plans are made once and must not depend on the
+/// statistics of a young, fast-growing table: with sequential scans, hash and merge joins priced out,
+/// every lookup by key is a nested loop over an index.
+pub fn service_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let options = options.application_name("bursar").options([
+        ("lock_timeout", "5s"),
+        ("statement_timeout", "15s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// A pool for reports and checks, which scan whole tables and may take their time.
+pub fn report_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let options = options.application_name("bursar-reports").options([
+        ("statement_timeout", "10min"),
+        ("default_transaction_read_only", "on"),
+        ("jit", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options)
+}
+
+/// The constraint that refused a row, by name.
+pub fn constraint_of(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|error| error.constraint())
+}

@@ -1,0 +1,428 @@
+//! A book in memory, between the reads and the writes of a batch: the pure decision.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::ground::{Amount, BookId, CapId, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId};
+
+use super::journal::{Balances, Transfer};
+use super::lot::{DEFAULT_PRIORITY, Fate, Lots, successor};
+use super::{Cap, Capture, Draw, Fault, Hold, Lot, Movement, Refusal, Role, Span, Spender};
+
+/// One book as a batch sees it, with everything that the batch changes in it.
+///
+/// A verb either refuses and leaves nothing behind, or books the whole act. A [`Fault`] means that
+/// code and database disagree; the batch is then abandoned.
+#[derive(Debug)]
+pub struct Book {
+    pub(super) id: BookId,
+    pub(super) frozen: bool,
+    pub(super) version: i64,
+    pub(super) event_seq: i64,
+    pub(super) now: DateTime<Utc>,
+    pub(super) balances: Balances,
+    pub(super) lots: Lots,
+    pub(super) holds: HashMap<HoldId, (Hold, Fate)>,
+    pub(super) captures: HashMap<ChargeId, (Capture, Fate)>,
+    pub(super) spenders: HashMap<KeyId, (Spender, Fate)>,
+    pub(super) caps: Vec<(Cap, Fate)>,
+    pub(super) usage: BTreeMap<UsageKey, Usage>,
+    pub(super) transfers: Vec<Transfer>,
+    pub(super) events: Vec<Event>,
+    /// How often anything changed: a refusal must leave it as it was.
+    pub(super) changes: u64,
+}
+
+/// Whose spending, over what, in which window.
+pub(super) type UsageKey = (Option<KeyId>, Span, DateTime<Utc>);
+
+/// What counts in one window. Without a cap it is only known in memory, to seed one.
+#[derive(Clone, Debug)]
+pub(super) struct Usage {
+    pub(super) cap: Option<CapId>,
+    pub(super) used: Amount,
+    pub(super) fate: Fate,
+}
+
+/// One entry for the outbox.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) seq: i64,
+    pub(super) kind: &'static str,
+    pub(super) subject: Uuid,
+}
+
+/// A hold that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct HoldRequest {
+    pub id: HoldId,
+    pub amount: Amount,
+}
+
+/// Why a verb did not book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Refused(Refusal),
+    Fault(Fault),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Book {
+    /// An empty book, as it stands before its first command.
+    pub fn new(id: BookId, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            frozen: false,
+            version: 0,
+            event_seq: 0,
+            now,
+            balances: Balances::default(),
+            lots: Lots::default(),
+            holds: HashMap::new(),
+            captures: HashMap::new(),
+            spenders: HashMap::new(),
+            caps: Vec::new(),
+            usage: BTreeMap::new(),
+            transfers: Vec::new(),
+            events: Vec::new(),
+            changes: 0,
+        }
+    }
+
+    /// The book's id.
+    pub fn id(&self) -> BookId {
+        self.id
+    }
+
+    /// The batch's time, never before anything this book has recorded.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// The balance of a role.
+    pub fn balance(&self, role: Role) -> Amount {
+        self.balances.get(role)
+    }
+
+    /// What a checkout may use: paid and promotional credits that are not on hold.
+    pub fn available(&self) -> Amount {
+        self.balance(Role::Prepaid).checked_add(self.balance(Role::Promo)).unwrap_or(Amount::MAX)
+    }
+
+    /// A hold that the command wanted.
+    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.get(&id).map(|(hold, _)| hold)
+    }
+
+    /// A capture that the command wanted.
+    pub fn capture_of(&self, id: ChargeId) -> Option<&Capture> {
+        self.captures.get(&id).map(|(capture, _)| capture)
+    }
+
+    /// A spender that the command wanted.
+    pub fn spender(&self, id: KeyId) -> Option<&Spender> {
+        self.spenders.get(&id).map(|(spender, _)| spender)
+    }
+
+    /// The lots, in burn order.
+    pub fn lots(&self) -> impl Iterator<Item = &Lot> {
+        self.lots.iter().map(|(lot, _)| lot)
+    }
+
+    /// Writes an event into the outbox.
+    pub fn emit(&mut self, kind: &'static str, subject: Uuid) {
+        self.changes = self.changes.saturating_add(1);
+        self.event_seq = self.event_seq.saturating_add(1);
+        self.events.push(Event { seq: self.event_seq, kind, subject });
+    }
+
+    /// Registers a key that may draw on this book.
+    pub fn admit_spender(&mut self, spender: Spender) {
+        self.changes = self.changes.saturating_add(1);
+        self.spenders.insert(spender.id, (spender, Fate::New));
+    }
+
+    /// Books a settled payment: paid credits, which never expire.
+    pub fn top_up(
+        &mut self,
+        entropy: &dyn Entropy,
+        origin: Uuid,
+        amount: Amount,
+        effective_at: DateTime<Utc>,
+    ) -> Result<(TransactionId, LotId), Fault> {
+        self.open_lot(entropy, Movement::Topup, origin, amount, None, effective_at)
+    }
+
+    /// Gives promotional credits.
+    pub fn grant(
+        &mut self,
+        entropy: &dyn Entropy,
+        origin: Uuid,
+        amount: Amount,
+        expires_at: DateTime<Utc>,
+    ) -> Result<(TransactionId, LotId), Fault> {
+        let at = self.now;
+        self.open_lot(entropy, Movement::Grant, origin, amount, Some(expires_at), at)
+    }
+
+    fn open_lot(
+        &mut self,
+        entropy: &dyn Entropy,
+        movement: Movement,
+        origin: Uuid,
+        amount: Amount,
+        expires_at: Option<DateTime<Utc>>,
+        effective_at: DateTime<Utc>,
+    ) -> Result<(TransactionId, LotId), Fault> {
+        let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        let lot = Lot {
+            id: LotId::mint(entropy, self.now, self.id.slot()),
+            paid: movement == Movement::Topup,
+            priority: DEFAULT_PRIORITY,
+            amount,
+            remaining: amount,
+            granted_at: self.now,
+            expires_at,
+            origin,
+            parent: None,
+        };
+        let act = Act { movement, transaction, subject: origin, reverses: None, effective_at };
+        self.post(&act, lot.paid, Draw { lot: lot.id, amount })?;
+        let id = lot.id;
+        self.lots.open(lot);
+        Ok((transaction, id))
+    }
+
+    /// Places holds, all or none.
+    pub fn place_holds(
+        &mut self,
+        entropy: &dyn Entropy,
+        spender: KeyId,
+        requests: &[HoldRequest],
+        max_total: Amount,
+    ) -> Result<TransactionId, Stop> {
+        let total = Amount::sum(requests.iter().map(|r| r.amount)).ok_or(Fault::Overflow)?;
+        if self.frozen {
+            return Err(Refusal::AccountFrozen.into());
+        }
+        let violations = self.violations(spender, total, max_total);
+        if !violations.is_empty() {
+            return Err(Refusal::CapExceeded { violations }.into());
+        }
+        let available = self.available();
+        if total > available {
+            let shortfall = total.saturating_sub(available);
+            return Err(Refusal::InsufficientCredits { required: total, available, shortfall }.into());
+        }
+        let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        for request in requests {
+            self.place_hold(spender, transaction, request)?;
+        }
+        self.take_headroom(spender, total)?;
+        Ok(transaction)
+    }
+
+    fn place_hold(
+        &mut self,
+        spender: KeyId,
+        transaction: TransactionId,
+        request: &HoldRequest,
+    ) -> Result<(), Fault> {
+        let draws = self.lots.draw(request.amount)?;
+        let act = self.act(Movement::Hold, transaction, request.id.0, None);
+        for draw in &draws {
+            let paid = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.paid;
+            self.post(&act, paid, *draw)?;
+        }
+        let hold = Hold {
+            id: request.id,
+            spender,
+            transaction,
+            amount: request.amount,
+            captured: Amount::ZERO,
+            released: Amount::ZERO,
+            reversed: Amount::ZERO,
+            draws,
+            placed_at: self.now,
+        };
+        self.holds.insert(hold.id, (hold, Fate::New));
+        Ok(())
+    }
+
+    /// Takes a part of a hold for good.
+    pub fn capture(
+        &mut self,
+        entropy: &dyn Entropy,
+        hold_id: HoldId,
+        capture_id: ChargeId,
+        amount: Amount,
+    ) -> Result<TransactionId, Fault> {
+        let hold = self.hold(hold_id).ok_or(Fault::HoldUnknown(hold_id))?.clone();
+        let draws = hold.draws_to_capture(amount)?;
+        let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        let act = self.act(Movement::Capture, transaction, capture_id.0, None);
+        for draw in draws {
+            let paid = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.paid;
+            self.post(&act, paid, draw)?;
+        }
+        let capture = Capture {
+            id: capture_id,
+            hold: hold_id,
+            transaction,
+            offset: hold.captured,
+            amount,
+            reversed: Amount::ZERO,
+            captured_at: self.now,
+        };
+        self.captures.insert(capture_id, (capture, Fate::New));
+        self.change_hold(hold_id, |hold| {
+            hold.captured = hold.captured.checked_add(amount).ok_or(Fault::Overflow)?;
+            Ok(())
+        })?;
+        Ok(transaction)
+    }
+
+    /// Gives a part of a hold back to the lots it was drawn from.
+    pub fn release(
+        &mut self,
+        entropy: &dyn Entropy,
+        hold_id: HoldId,
+        amount: Amount,
+    ) -> Result<TransactionId, Fault> {
+        let hold = self.hold(hold_id).ok_or(Fault::HoldUnknown(hold_id))?.clone();
+        let draws = hold.draws_to_release(amount)?;
+        let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        let act = self.act(Movement::Release, transaction, hold_id.0, Some(hold.transaction));
+        self.restore(entropy, &act, &draws)?;
+        self.change_hold(hold_id, |hold| {
+            hold.released = hold.released.checked_add(amount).ok_or(Fault::Overflow)?;
+            Ok(())
+        })?;
+        self.give_headroom_back(hold.spender, hold.placed_at, amount)?;
+        Ok(transaction)
+    }
+
+    /// Gives a part of a capture back, by a linked transaction.
+    pub fn reverse(
+        &mut self,
+        entropy: &dyn Entropy,
+        capture_id: ChargeId,
+        subject: Uuid,
+        amount: Amount,
+    ) -> Result<TransactionId, Stop> {
+        let capture =
+            self.capture_of(capture_id).ok_or(Fault::CaptureUnknown(capture_id))?.clone();
+        let left = capture.amount.saturating_sub(capture.reversed);
+        if amount > left {
+            return Err(Refusal::ReversalExceedsCharge { requested: amount, left }.into());
+        }
+        let hold = self.hold(capture.hold).ok_or(Fault::HoldUnknown(capture.hold))?.clone();
+        let draws = hold.draws_to_reverse(&capture, amount)?;
+        let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        let act = self.act(Movement::Reversal, transaction, subject, Some(capture.transaction));
+        self.restore(entropy, &act, &draws)?;
+        let entry = self.captures.get_mut(&capture_id).ok_or(Fault::CaptureUnknown(capture_id))?;
+        entry.0.reversed = entry.0.reversed.checked_add(amount).ok_or(Fault::Overflow)?;
+        entry.1 = entry.1.touched();
+        self.change_hold(hold.id, |hold| {
+            hold.reversed = hold.reversed.checked_add(amount).ok_or(Fault::Overflow)?;
+            Ok(())
+        })?;
+        self.give_headroom_back(hold.spender, hold.placed_at, amount)?;
+        Ok(transaction)
+    }
+
+    /// Books the expiry of every lot whose time is over, before anything else is decided.
+    pub(super) fn expire_due(&mut self, entropy: &dyn Entropy) -> Result<(), Fault> {
+        for lot in self.lots.due(self.now) {
+            let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+            let act = self.act(Movement::Expiry, transaction, lot.id.0, None);
+            self.post(&act, lot.paid, Draw { lot: lot.id, amount: lot.remaining })?;
+            self.lots.adjust(lot.id, |_| Some(Amount::ZERO))?;
+            self.emit("lot.expired", lot.id.0);
+        }
+        Ok(())
+    }
+
+    /// Puts draws back into their lots; what belongs to an expired lot goes into a successor.
+    fn restore(&mut self, entropy: &dyn Entropy, act: &Act, draws: &[Draw]) -> Result<(), Fault> {
+        for draw in draws {
+            let lot = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.clone();
+            if lot.is_expired(self.now) {
+                let id = LotId::mint(entropy, self.now, self.id.slot());
+                self.post(act, lot.paid, Draw { lot: id, amount: draw.amount })?;
+                self.lots.open(successor(&lot, id, draw.amount, self.now));
+            } else {
+                self.post(act, lot.paid, *draw)?;
+                self.lots.adjust(lot.id, |lot| lot.remaining.checked_add(draw.amount))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_hold(
+        &mut self,
+        id: HoldId,
+        change: impl FnOnce(&mut Hold) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let entry = self.holds.get_mut(&id).ok_or(Fault::HoldUnknown(id))?;
+        change(&mut entry.0)?;
+        entry.1 = entry.1.touched();
+        Ok(())
+    }
+
+    fn act(
+        &self,
+        movement: Movement,
+        transaction: TransactionId,
+        subject: Uuid,
+        reverses: Option<TransactionId>,
+    ) -> Act {
+        Act { movement, transaction, subject, reverses, effective_at: self.now }
+    }
+
+    /// Writes one transfer.
+    fn post(&mut self, act: &Act, paid: bool, draw: Draw) -> Result<(), Fault> {
+        let (debit, credit) = act.movement.roles(paid);
+        let (debit_after, credit_after) = self.balances.apply(debit, credit, draw.amount)?;
+        self.version = self.version.checked_add(1).ok_or(Fault::Overflow)?;
+        self.changes = self.changes.saturating_add(1);
+        self.transfers.push(Transfer {
+            version: self.version,
+            transaction: act.transaction,
+            subject: act.subject,
+            lot: draw.lot,
+            movement: act.movement,
+            debit,
+            credit,
+            amount: draw.amount,
+            debit_after,
+            credit_after,
+            effective_at: act.effective_at,
+            reverses: act.reverses,
+        });
+        Ok(())
+    }
+}
+
+/// What the transfers of one act have in common.
+struct Act {
+    movement: Movement,
+    transaction: TransactionId,
+    subject: Uuid,
+    reverses: Option<TransactionId>,
+    effective_at: DateTime<Utc>,
+}

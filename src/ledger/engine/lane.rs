@@ -1,0 +1,90 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::ledger::{Command, Outcome, SubmitError};
+
+use super::batch::{self, BatchError};
+use super::failure::{Failure, classify};
+use super::{Job, Workshop};
+
+type Reply = Result<Outcome, SubmitError>;
+
+/// Takes whatever has queued, never waiting to fill up, and answers after the commit.
+pub(super) async fn run(workshop: Arc<Workshop>, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::new();
+    while queue.recv_many(&mut jobs, workshop.settings.batch_max.max(1)).await > 0 {
+        metrics::histogram!("bursar_engine_batch_size").record(count(jobs.len()));
+        let (commands, replies): (Vec<_>, Vec<_>) =
+            jobs.drain(..).map(|job| (job.command, job.reply)).unzip();
+        let answers = settle(&workshop, &commands).await;
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // A caller that hung up does not undo what was decided.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "a batch has far fewer commands than 2^52")]
+fn count(commands: usize) -> f64 {
+    commands as f64
+}
+
+/// Runs a batch until every command has an answer. Boxed, because it halves by calling itself.
+fn settle<'a>(
+    workshop: &'a Workshop,
+    commands: &'a [Arc<dyn Command>],
+) -> BoxFuture<'a, Vec<Reply>> {
+    Box::pin(attempts(workshop, commands))
+}
+
+async fn attempts(workshop: &Workshop, commands: &[Arc<dyn Command>]) -> Vec<Reply> {
+    let mut attempt = 0;
+    loop {
+        let failure = match batch::run(workshop, commands).await {
+            Ok(replies) => return replies,
+            Err(failure) => failure,
+        };
+        attempt += 1;
+        let again = match &failure {
+            BatchError::Fault(_) => Failure::Culprit,
+            BatchError::Database(error) => classify(error),
+        };
+        match again {
+            Failure::Conflict | Failure::Lost if attempt < workshop.settings.attempts => {
+                tracing::warn!(attempt, error = %failure, "batch runs again");
+                tokio::time::sleep(pause(workshop, attempt)).await;
+            }
+            Failure::Culprit if commands.len() > 1 => {
+                let (left, right) = commands.split_at(commands.len() / 2);
+                let mut replies = settle(workshop, left).await;
+                replies.extend(settle(workshop, right).await);
+                return replies;
+            }
+            Failure::Conflict | Failure::Lost | Failure::Culprit | Failure::Broken => {
+                tracing::error!(commands = commands.len(), error = %failure, "batch failed");
+                return commands.iter().map(|_| Err(give_up(again, &failure))).collect();
+            }
+        }
+    }
+}
+
+/// Doubles from 5 ms to at most 640 ms, with up to as much again at random, so that two processes
+/// do not collide in step.
+fn pause(workshop: &Workshop, attempt: u32) -> Duration {
+    let base = 5_u64 << attempt.min(7);
+    let [random] = workshop.entropy.array();
+    Duration::from_millis(base.saturating_add(base.saturating_mul(u64::from(random)) / 256))
+}
+
+fn give_up(failure: Failure, error: &BatchError) -> SubmitError {
+    match (failure, error) {
+        (_, BatchError::Fault(fault)) => SubmitError::Fault(fault.clone()),
+        (Failure::Conflict | Failure::Lost, BatchError::Database(_)) => SubmitError::Unavailable,
+        (Failure::Culprit | Failure::Broken, BatchError::Database(error)) => {
+            SubmitError::Rejected(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Group commit: commands queue per lane, and a lane writes whatever has queued in one transaction.
+//!
+//! A book always has the same lane in one process, so that its commands do not wait for each other's
+//! locks; several processes stay correct, because the locks and constraints are in Postgres.
+//! The queue is bounded: beyond it a command is refused before anything happened to it.
+
+mod batch;
+mod failure;
+mod lane;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ground::{Clock, Entropy, Slot};
+
+use super::{Command, Fault, Outcome};
+
+/// How the engine is built.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// How many transactions may run at once.
+    pub lanes: usize,
+    /// How many commands may wait, over all lanes.
+    pub queue: usize,
+    /// The largest batch.
+    pub batch_max: usize,
+    /// How often a batch is tried again after a conflict or a lost connection.
+    pub attempts: u32,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { lanes: 2, queue: 4096, batch_max: 500, attempts: 8 }
+    }
+}
+
+/// Why a command has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The queue is full; nothing happened.
+    #[error("too much is waiting")]
+    Overloaded,
+    /// The database cannot be reached, or its answer was lost. Sending the same command again is
+    /// safe and tells what became of it.
+    #[error("the database is not available")]
+    Unavailable,
+    /// The same key came before with another request.
+    #[error("the idempotency key belongs to another request")]
+    Conflict,
+    /// There is no such book.
+    #[error("the account does not exist")]
+    BookUnknown,
+    /// Code and database disagree; nothing was written.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The database refused the rows; nothing was written.
+    #[error("the database refused the rows: {0}")]
+    Rejected(String),
+}
+
+/// The one door for money.
+#[derive(Clone)]
+pub struct Engine {
+    lanes: Arc<[mpsc::Sender<Job>]>,
+}
+
+/// A command on its way.
+struct Job {
+    command: Arc<dyn Command>,
+    reply: oneshot::Sender<Result<Outcome, SubmitError>>,
+}
+
+/// What every lane works with.
+struct Workshop {
+    pool: PgPool,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    settings: EngineSettings,
+}
+
+impl Engine {
+    /// Starts the lanes. They end when the last handle is dropped and their queues are empty.
+    pub fn start(
+        pool: PgPool,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        settings: EngineSettings,
+    ) -> Self {
+        let count = settings.lanes.max(1);
+        let depth = settings.queue.checked_div(count).unwrap_or(1).max(1);
+        let workshop = Arc::new(Workshop { pool, clock, entropy, settings });
+        let lanes = (0..count).map(|_| {
+            let (sender, receiver) = mpsc::channel(depth);
+            tokio::spawn(lane::run(workshop.clone(), receiver));
+            sender
+        });
+        Self { lanes: lanes.collect() }
+    }
+
+    /// Runs a command and returns its outcome: this time's, or the one it had before.
+    pub async fn submit(&self, command: Arc<dyn Command>) -> Result<Outcome, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let lane = self.lane(command.book().slot());
+        lane.try_send(Job { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
+        })?;
+        answer.await.unwrap_or(Err(SubmitError::Unavailable))
+    }
+
+    /// How many commands are waiting.
+    pub fn queued(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.max_capacity().saturating_sub(lane.capacity())).sum()
+    }
+
+    fn lane(&self, slot: Slot) -> &mpsc::Sender<Job> {
+        let index = usize::from(slot.0).checked_rem(self.lanes.len()).unwrap_or(0);
+        &self.lanes[index]
+    }
+}

@@ -1,0 +1,109 @@
+//! Headroom: the caps of a book, checked and counted.
+
+use chrono::{DateTime, Utc};
+
+use crate::ground::{Amount, CapId, KeyId};
+
+use super::book::Usage;
+use super::lot::Fate;
+use super::{Book, Cap, CapScope, CapViolation, Fault, Span};
+
+impl Book {
+    /// Every cap that a checkout of `total` would pass.
+    pub(super) fn violations(&self, spender: KeyId, total: Amount, max_total: Amount) -> Vec<CapViolation> {
+        let mut found = Vec::new();
+        let mut check = |scope, span, limit: Amount, used: Amount| {
+            if used.checked_add(total).is_none_or(|after| after > limit) {
+                found.push(CapViolation { scope, span, limit, used, requested: total });
+            }
+        };
+        check(CapScope::Request, Span::Checkout, max_total, Amount::ZERO);
+        for (cap, _) in &self.caps {
+            let scope = match cap.spender {
+                None => CapScope::Account,
+                Some(of) if of == spender => CapScope::Key,
+                Some(_) => continue,
+            };
+            let key = (cap.spender, cap.span, cap.span.window_start(self.now));
+            let used = self.usage.get(&key).map(|usage| usage.used).unwrap_or_default();
+            check(scope, cap.span, cap.limit, used);
+        }
+        found
+    }
+
+    pub(super) fn take_headroom(&mut self, spender: KeyId, amount: Amount) -> Result<(), Fault> {
+        for (cap, _) in &self.caps {
+            if cap.span != Span::Checkout && cap.spender.is_none_or(|of| of == spender) {
+                let key = (cap.spender, cap.span, cap.span.window_start(self.now));
+                self.usage.entry(key).or_insert(Usage {
+                    cap: Some(cap.id),
+                    used: Amount::ZERO,
+                    fate: Fate::New,
+                });
+            }
+        }
+        self.change_usage(spender, self.now, |used| used.checked_add(amount).ok_or(Fault::Overflow))
+    }
+
+    /// Gives headroom back in the window in which the hold was placed. A window that a cap does not
+    /// know ended before the cap was made.
+    pub(super) fn give_headroom_back(
+        &mut self,
+        spender: KeyId,
+        placed_at: DateTime<Utc>,
+        amount: Amount,
+    ) -> Result<(), Fault> {
+        self.change_usage(spender, placed_at, |used| {
+            used.checked_sub(amount).ok_or(Fault::NegativeBalance)
+        })
+    }
+
+    fn change_usage(
+        &mut self,
+        spender: KeyId,
+        at: DateTime<Utc>,
+        change: impl Fn(Amount) -> Result<Amount, Fault>,
+    ) -> Result<(), Fault> {
+        for scope in [None, Some(spender)] {
+            for span in Span::WINDOWED {
+                if let Some(usage) = self.usage.get_mut(&(scope, span, span.window_start(at))) {
+                    usage.used = change(usage.used)?;
+                    usage.fate = usage.fate.touched();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a cap. One that is tightened below its use refuses holds to come and cancels nothing.
+    /// What counts in its current windows must have been read (`Wants::spent`).
+    pub fn set_cap(&mut self, id: CapId, spender: Option<KeyId>, span: Span, limit: Amount) {
+        self.changes = self.changes.saturating_add(1);
+        let known = self.caps.iter_mut().find(|(cap, _)| cap.spender == spender && cap.span == span);
+        if let Some((cap, fate)) = known {
+            cap.limit = limit;
+            *fate = fate.touched();
+            return;
+        }
+        self.caps.push((Cap { id, spender, span, limit }, Fate::New));
+        if span != Span::Checkout {
+            let key = (spender, span, span.window_start(self.now));
+            let seed = Usage { cap: None, used: Amount::ZERO, fate: Fate::New };
+            let usage = self.usage.entry(key).or_insert(seed);
+            usage.cap = Some(id);
+            usage.fate = Fate::New;
+        }
+    }
+
+    /// What has been counted in a cap's window.
+    pub fn used(&self, spender: Option<KeyId>, span: Span) -> Amount {
+        let key = (spender, span, span.window_start(self.now));
+        self.usage.get(&key).map(|usage| usage.used).unwrap_or_default()
+    }
+
+    /// Stops or allows new holds. Nothing that is open is touched.
+    pub fn set_frozen(&mut self, frozen: bool) {
+        self.changes = self.changes.saturating_add(1);
+        self.frozen = frozen;
+    }
+}

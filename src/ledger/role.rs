@@ -1,0 +1,137 @@
+use serde::{Deserialize, Serialize};
+
+/// A role of the chart of accounts: the same in every book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// USDC received for this book (asset).
+    SettledUsdc,
+    /// Paid credits, available (liability).
+    Prepaid,
+    /// Paid credits on hold (liability).
+    Held,
+    /// Promotional credits in circulation (contra-liability).
+    PromoIssued,
+    /// Promotional credits, available (liability).
+    Promo,
+    /// Promotional credits on hold (liability).
+    PromoHeld,
+    /// Captured paid credits (income).
+    Revenue,
+    /// Captures given back (contra-income).
+    ReversedRevenue,
+    /// Expired paid credits (income).
+    Breakage,
+}
+
+impl Role {
+    /// Every role, in the order of its number.
+    pub const ALL: [Self; 9] = [
+        Self::SettledUsdc,
+        Self::Prepaid,
+        Self::Held,
+        Self::PromoIssued,
+        Self::Promo,
+        Self::PromoHeld,
+        Self::Revenue,
+        Self::ReversedRevenue,
+        Self::Breakage,
+    ];
+
+    /// The number in the table `role`.
+    pub const fn sql(self) -> i16 {
+        match self {
+            Self::SettledUsdc => 1,
+            Self::Prepaid => 2,
+            Self::Held => 3,
+            Self::PromoIssued => 4,
+            Self::Promo => 5,
+            Self::PromoHeld => 6,
+            Self::Revenue => 7,
+            Self::ReversedRevenue => 8,
+            Self::Breakage => 9,
+        }
+    }
+
+    /// Whether the role grows on debit. Balances are kept on the normal side.
+    pub const fn grows_on_debit(self) -> bool {
+        match self {
+            Self::SettledUsdc | Self::PromoIssued | Self::ReversedRevenue => true,
+            Self::Prepaid
+            | Self::Held
+            | Self::Promo
+            | Self::PromoHeld
+            | Self::Revenue
+            | Self::Breakage => false,
+        }
+    }
+
+    /// The name in the table `role`, in exports and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SettledUsdc => "settled_usdc",
+            Self::Prepaid => "prepaid",
+            Self::Held => "held",
+            Self::PromoIssued => "promo_issued",
+            Self::Promo => "promo",
+            Self::PromoHeld => "promo_held",
+            Self::Revenue => "revenue",
+            Self::ReversedRevenue => "reversed_revenue",
+            Self::Breakage => "breakage",
+        }
+    }
+}
+
+/// Every way money moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Movement {
+    /// A settled payment becomes paid credits.
+    Topup,
+    /// Promotional credits are given.
+    Grant,
+    /// Credits are reserved for a checkout item.
+    Hold,
+    /// A part of a hold is taken for good.
+    Capture,
+    /// A part of a hold goes back before capture.
+    Release,
+    /// A part of a capture goes back.
+    Reversal,
+    /// What is left of a lot expires.
+    Expiry,
+}
+
+impl Movement {
+    /// The number in the table `movement`.
+    pub const fn sql(self) -> i16 {
+        match self {
+            Self::Topup => 1,
+            Self::Grant => 2,
+            Self::Hold => 3,
+            Self::Capture => 4,
+            Self::Release => 5,
+            Self::Reversal => 6,
+            Self::Expiry => 7,
+        }
+    }
+
+    /// The roles it debits and credits, for paid and for promotional lots. Promotional credits
+    /// never touch revenue. A top-up is always paid and a grant never is.
+    pub const fn roles(self, paid: bool) -> (Role, Role) {
+        match (self, paid) {
+            (Self::Topup, _) => (Role::SettledUsdc, Role::Prepaid),
+            (Self::Grant, _) => (Role::PromoIssued, Role::Promo),
+            (Self::Hold, true) => (Role::Prepaid, Role::Held),
+            (Self::Hold, false) => (Role::Promo, Role::PromoHeld),
+            (Self::Capture, true) => (Role::Held, Role::Revenue),
+            (Self::Capture, false) => (Role::PromoHeld, Role::PromoIssued),
+            (Self::Release, true) => (Role::Held, Role::Prepaid),
+            (Self::Release, false) => (Role::PromoHeld, Role::Promo),
+            (Self::Reversal, true) => (Role::ReversedRevenue, Role::Prepaid),
+            (Self::Reversal, false) => (Role::PromoIssued, Role::Promo),
+            (Self::Expiry, true) => (Role::Prepaid, Role::Breakage),
+            (Self::Expiry, false) => (Role::Promo, Role::PromoIssued),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! All SQL of the ledger. `read` and `write` run inside a batch's transaction, a statement per
+//! table; what is here answers single questions.
+//!
+//! Lookups by several keys join `unnest` to a lateral subquery with `limit 1`: that form has only
+//! one plan, a nested loop over the primary key, whatever the statistics of a young table say.
+
+pub(super) mod read;
+pub(super) mod write;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::ground::{Amount, BookId, LotId};
+
+/// Opens a customer's book. It must be committed before the book's first command. Opening it again
+/// changes nothing.
+pub async fn open_book(pool: &PgPool, book: BookId, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into book (slot, book_id, kind, recorded_at, created_at)
+         values ($1, $2, 'customer', $3, $3) on conflict do nothing",
+        book.slot().sql(),
+        book.0,
+        at
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The balances of a book that its owner sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    pub paid: Amount,
+    pub promotional: Amount,
+    pub paid_held: Amount,
+    pub promotional_held: Amount,
+    pub frozen: bool,
+}
+
+/// The balance of a book; none when there is no such book.
+pub async fn balance(pool: &PgPool, book: BookId) -> Result<Option<Balance>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select prepaid, promo, held, promo_held, frozen_at from book
+         where slot = $1 and book_id = $2",
+        book.slot().sql(),
+        book.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Balance {
+        paid: amount(row.prepaid),
+        promotional: amount(row.promo),
+        paid_held: amount(row.held),
+        promotional_held: amount(row.promo_held),
+        frozen: row.frozen_at.is_some(),
+    }))
+}
+
+/// One lot of a book, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotRow {
+    pub id: LotId,
+    pub paid: bool,
+    pub amount: Amount,
+    pub remaining: Amount,
+    pub granted_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub origin: Uuid,
+}
+
+/// The lots of a book with something left, in burn order, at most `limit`.
+pub async fn lots(pool: &PgPool, book: BookId, limit: i64) -> Result<Vec<LotRow>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select lot_id, paid, amount, remaining, granted_at, expires_at, origin_id from lot
+         where slot = $1 and book_id = $2 and open
+         order by priority, expires_at nulls last, paid, granted_at, lot_id limit $3",
+        book.slot().sql(),
+        book.0,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().map(|row| LotRow {
+        id: LotId(row.lot_id),
+        paid: row.paid,
+        amount: amount(row.amount),
+        remaining: amount(row.remaining),
+        granted_at: row.granted_at,
+        expires_at: row.expires_at,
+        origin: row.origin_id,
+    });
+    Ok(rows.collect())
+}
+
+/// Amounts in tables are never negative: a CHECK holds it.
+fn amount(micros: i64) -> Amount {
+    Amount::from_micros(micros).unwrap_or_default()
+}
