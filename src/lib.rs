@@ -1,3 +1,5 @@
+pub mod accounts;
+pub mod checkout;
 pub mod db;
 pub mod ground;
 pub mod ledger;

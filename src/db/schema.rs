@@ -62,9 +62,10 @@ pub async fn migrate(owner: &PgConnectOptions, mode: Mode) -> Result<(), SchemaE
 /// Checks, as the service, that the schema is this version's, that the mode is this process's, and,
 /// in live mode, that the database is durable and the role holds no more than it needs.
 pub async fn check(service: &PgPool, mode: Mode) -> Result<(), SchemaError> {
-    let exists = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "x!""#)
-        .fetch_one(service)
-        .await?;
+    let exists =
+        sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "x!""#)
+            .fetch_one(service)
+            .await?;
     if !exists {
         return Err(SchemaError::Missing);
     }
@@ -79,7 +80,8 @@ pub async fn check(service: &PgPool, mode: Mode) -> Result<(), SchemaError> {
             None => return Err(SchemaError::Missing),
         }
     }
-    let stamped = sqlx::query_scalar!("select mode from deployment").fetch_optional(service).await?;
+    let stamped =
+        sqlx::query_scalar!("select mode from deployment").fetch_optional(service).await?;
     same_mode(parse_mode(&stamped.ok_or(SchemaError::Missing)?), mode)?;
     if mode == Mode::Live { check_live(service).await } else { Ok(()) }
 }
@@ -107,9 +109,5 @@ fn parse_mode(stamped: &str) -> Mode {
 }
 
 fn same_mode(database: Mode, process: Mode) -> Result<(), SchemaError> {
-    if database == process {
-        Ok(())
-    } else {
-        Err(SchemaError::ModeMismatch { database, process })
-    }
+    if database == process { Ok(()) } else { Err(SchemaError::ModeMismatch { database, process }) }
 }

@@ -57,13 +57,24 @@ impl Fingerprint {
     /// The fingerprint of a typed request to a route, whose path parameters belong to the route text.
     pub fn of<T: Serialize>(method: &str, route: &str, request: &T) -> Self {
         let value = serde_json::to_value(request).unwrap_or_default();
-        let mut canonical = String::new();
-        write_canonical(&value, &mut canonical);
-        Self(sha256([b"bursar-request-v1".as_slice(), method.as_bytes(), route.as_bytes(), canonical.as_bytes()]))
+        let canonical = canonical_json(&value);
+        Self(sha256([
+            b"bursar-request-v1".as_slice(),
+            method.as_bytes(),
+            route.as_bytes(),
+            canonical.as_bytes(),
+        ]))
     }
 }
 
-/// Writes JSON with sorted keys, whatever order the map keeps.
+/// JSON without spaces and with sorted keys, whatever order the map keeps: the same value gives the
+/// same bytes.
+pub fn canonical_json(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
 fn write_canonical(value: &serde_json::Value, out: &mut String) {
     use serde_json::Value;
     match value {

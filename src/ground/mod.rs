@@ -14,7 +14,7 @@ mod page;
 pub use amount::{Amount, AmountError};
 pub use clock::{Clock, ShiftedClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
-pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, sha256};
+pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, canonical_json, sha256};
 pub use ids::{
     BookId, CapId, ChargeId, CheckoutId, HoldId, IdError, KeyId, LotId, ReversalId, Slot, TopupId,
     TransactionId, mint_uuid,

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::ground::{Amount, BookId, CapId, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId};
+use crate::ground::{
+    Amount, BookId, CapId, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId,
+};
 
 use super::journal::{Balances, Transfer};
 use super::lot::{DEFAULT_PRIORITY, Fate, Lots, successor};
@@ -225,7 +227,9 @@ impl Book {
         let available = self.available();
         if total > available {
             let shortfall = total.saturating_sub(available);
-            return Err(Refusal::InsufficientCredits { required: total, available, shortfall }.into());
+            return Err(
+                Refusal::InsufficientCredits { required: total, available, shortfall }.into()
+            );
         }
         let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
         for request in requests {
@@ -323,8 +327,7 @@ impl Book {
         subject: Uuid,
         amount: Amount,
     ) -> Result<TransactionId, Stop> {
-        let capture =
-            self.capture_of(capture_id).ok_or(Fault::CaptureUnknown(capture_id))?.clone();
+        let capture = self.capture_of(capture_id).ok_or(Fault::CaptureUnknown(capture_id))?.clone();
         let left = capture.amount.saturating_sub(capture.reversed);
         if amount > left {
             return Err(Refusal::ReversalExceedsCharge { requested: amount, left }.into());

@@ -68,17 +68,24 @@ pub struct Decision {
     pub accepted: bool,
     /// The answer, or the refusal, as JSON.
     pub body: String,
+    /// Whether it is stored. Only a worker's finding that nothing is due is not.
+    pub kept: bool,
 }
 
 impl Decision {
     /// Carried out, with its answer.
     pub fn accept<T: Serialize>(answer: &T) -> Self {
-        Self { accepted: true, body: to_json(answer) }
+        Self { accepted: true, body: to_json(answer), kept: true }
     }
 
     /// Refused, with the reason.
     pub fn refuse<T: Serialize>(reason: &T) -> Self {
-        Self { accepted: false, body: to_json(reason) }
+        Self { accepted: false, body: to_json(reason), kept: true }
+    }
+
+    /// A worker came too early or too late: nothing is due, and the same command may come again.
+    pub fn nothing_due() -> Self {
+        Self { accepted: false, body: String::new(), kept: false }
     }
 
     /// Refused by the ledger, or at fault.

@@ -10,7 +10,12 @@ use super::{Book, Cap, CapScope, CapViolation, Fault, Span};
 
 impl Book {
     /// Every cap that a checkout of `total` would pass.
-    pub(super) fn violations(&self, spender: KeyId, total: Amount, max_total: Amount) -> Vec<CapViolation> {
+    pub(super) fn violations(
+        &self,
+        spender: KeyId,
+        total: Amount,
+        max_total: Amount,
+    ) -> Vec<CapViolation> {
         let mut found = Vec::new();
         let mut check = |scope, span, limit: Amount, used: Amount| {
             if used.checked_add(total).is_none_or(|after| after > limit) {
@@ -79,7 +84,8 @@ impl Book {
     /// What counts in its current windows must have been read (`Wants::spent`).
     pub fn set_cap(&mut self, id: CapId, spender: Option<KeyId>, span: Span, limit: Amount) {
         self.changes = self.changes.saturating_add(1);
-        let known = self.caps.iter_mut().find(|(cap, _)| cap.spender == spender && cap.span == span);
+        let known =
+            self.caps.iter_mut().find(|(cap, _)| cap.spender == spender && cap.span == span);
         if let Some((cap, fate)) = known {
             cap.limit = limit;
             *fate = fate.touched();

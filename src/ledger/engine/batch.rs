@@ -30,7 +30,8 @@ pub(super) async fn run(
     commands: &[Arc<dyn Command>],
 ) -> Result<Vec<Reply>, BatchError> {
     let identities: Vec<_> = commands.iter().map(|c| (c.book(), c.identity())).collect();
-    let keys: BTreeSet<_> = identities.iter().map(|(book, _)| (book.slot().sql(), book.0)).collect();
+    let keys: BTreeSet<_> =
+        identities.iter().map(|(book, _)| (book.slot().sql(), book.0)).collect();
     let mut tx = workshop.pool.begin().await?;
 
     // Lock first. A statement's snapshot is older than its lock wait, so reads come after it.
@@ -69,6 +70,7 @@ pub(super) async fn run(
 
     let decided: Vec<_> = decisions
         .iter()
+        .filter(|(_, (_, decision))| decision.kept)
         .map(|((book, command), (identity, decision))| {
             debug_assert_eq!(*command, identity.command);
             let at = books.get(book).map_or(time, |book| book.now);
@@ -123,14 +125,14 @@ fn answers(
             if !books.contains_key(book) {
                 return Err(SubmitError::BookUnknown);
             }
-            let (fingerprint, accepted, body, replayed) = match (stored.get(&key), decisions.get(&key))
-            {
-                (Some(old), _) => (old.fingerprint, old.accepted, &old.body, true),
-                (None, Some((first, decision))) => {
-                    (first.fingerprint, decision.accepted, &decision.body, !told.insert(key))
-                }
-                (None, None) => return Err(SubmitError::Unavailable),
-            };
+            let (fingerprint, accepted, body, replayed) =
+                match (stored.get(&key), decisions.get(&key)) {
+                    (Some(old), _) => (old.fingerprint, old.accepted, &old.body, true),
+                    (None, Some((first, decision))) => {
+                        (first.fingerprint, decision.accepted, &decision.body, !told.insert(key))
+                    }
+                    (None, None) => return Err(SubmitError::Unavailable),
+                };
             if fingerprint != identity.fingerprint {
                 return Err(SubmitError::Conflict);
             }

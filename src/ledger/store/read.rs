@@ -10,7 +10,9 @@ use crate::ground::{BookId, CapId, ChargeId, Fingerprint, HoldId, KeyId, LotId, 
 use crate::ledger::book::Usage;
 use crate::ledger::command::Books;
 use crate::ledger::lot::Fate;
-use crate::ledger::{Book, Cap, Capture, CommandIdentity, Draw, Hold, Lot, Role, Span, Spender, Wants};
+use crate::ledger::{
+    Book, Cap, Capture, CommandIdentity, Draw, Hold, Lot, Role, Span, Spender, Wants,
+};
 
 use super::amount;
 
@@ -155,11 +157,7 @@ pub async fn fill(
     Ok(())
 }
 
-async fn holds(
-    tx: &mut PgConnection,
-    books: &mut Books,
-    wants: &Wants,
-) -> Result<(), sqlx::Error> {
+async fn holds(tx: &mut PgConnection, books: &mut Books, wants: &Wants) -> Result<(), sqlx::Error> {
     let keys = Keys::of(wants.holds.iter().map(|(book, hold)| (*book, hold.0)));
     let rows = sqlx::query!(
         r#"select h.book_id as "book_id!", h.hold_id as "hold_id!", h.spender_id as "spender_id!",
@@ -368,7 +366,8 @@ async fn usage(tx: &mut PgConnection, books: &mut Books) -> Result<(), sqlx::Err
         let placed = book.holds.values().map(|(hold, _)| hold.placed_at);
         let instants: Vec<_> = placed.chain([book.now]).collect();
         for (cap, _) in book.caps.iter().filter(|(cap, _)| cap.span != Span::Checkout) {
-            let starts: BTreeSet<_> = instants.iter().map(|at| cap.span.window_start(*at)).collect();
+            let starts: BTreeSet<_> =
+                instants.iter().map(|at| cap.span.window_start(*at)).collect();
             for start in starts {
                 keys.slots.push(book.id.slot().sql());
                 keys.books.push(book.id.0);
@@ -408,11 +407,7 @@ async fn usage(tx: &mut PgConnection, books: &mut Books) -> Result<(), sqlx::Err
 
 /// What has been spent in the current windows, counted from the holds themselves: the seed of a
 /// cap that is about to be made. Windows that a cap already counts keep their row.
-async fn spent(
-    tx: &mut PgConnection,
-    books: &mut Books,
-    wants: &Wants,
-) -> Result<(), sqlx::Error> {
+async fn spent(tx: &mut PgConnection, books: &mut Books, wants: &Wants) -> Result<(), sqlx::Error> {
     for (id, spender) in &wants.spent {
         let Some(book) = books.get_mut(id) else { continue };
         for span in Span::WINDOWED {

@@ -1,0 +1,208 @@
+//! The rows of this floor in one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::ground::{Amount, BookId, ChargeId, CheckoutId, KeyId, ReversalId, TransactionId};
+use crate::ledger::{Annex, Fault};
+
+use super::store::batch;
+use super::{Item, ResultFacts, ResultState};
+
+pub(super) type ItemKey = (BookId, CheckoutId, i16);
+pub(super) type ResultKey = (BookId, CheckoutId, String);
+
+/// A checkout that is opened in this batch.
+pub(super) struct NewCheckout {
+    pub(super) account: BookId,
+    pub(super) id: CheckoutId,
+    pub(super) key: KeyId,
+    pub(super) max_total: Amount,
+    pub(super) total: Amount,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) items: Vec<Item>,
+}
+
+/// A result that is submitted in this batch.
+pub(super) struct NewResult {
+    pub(super) item: i16,
+    pub(super) quantity: i64,
+    pub(super) evidence: serde_json::Value,
+    /// SHA-256 of the evidence's canonical JSON.
+    pub(super) evidence_hash: [u8; 32],
+    pub(super) submitted_by: KeyId,
+    pub(super) submitted_at: DateTime<Utc>,
+    pub(super) verify_by: DateTime<Utc>,
+}
+
+/// How a result was settled in this batch.
+pub(super) struct Decided {
+    pub(super) state: ResultState,
+    pub(super) accepted: i64,
+    pub(super) verdict: serde_json::Value,
+    pub(super) at: DateTime<Utc>,
+    pub(super) charge: Option<ChargeId>,
+}
+
+/// A charge: inserted in this batch, or read for a reversal.
+pub(super) struct NewCharge {
+    pub(super) id: ChargeId,
+    pub(super) checkout: CheckoutId,
+    pub(super) item: i16,
+    pub(super) result_id: String,
+    pub(super) sku: String,
+    pub(super) quantity: i64,
+    pub(super) unit_price: Amount,
+    pub(super) amount: Amount,
+    pub(super) reversed: Amount,
+    pub(super) transaction: TransactionId,
+    pub(super) captured_at: DateTime<Utc>,
+    pub(super) final_at: DateTime<Utc>,
+}
+
+/// What a reversal needs to know of a charge.
+pub(super) struct ChargeFacts {
+    pub(super) amount: Amount,
+    pub(super) reversed: Amount,
+    pub(super) final_at: DateTime<Utc>,
+    pub(super) changed: bool,
+}
+
+/// A reversal of this batch.
+pub(super) struct NewReversal {
+    pub(super) account: BookId,
+    pub(super) charge: ChargeId,
+    pub(super) id: ReversalId,
+    pub(super) amount: Amount,
+    pub(super) reason: String,
+    pub(super) transaction: TransactionId,
+    pub(super) by: KeyId,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// What a batch reads and writes of this floor.
+#[derive(Default)]
+pub(super) struct CheckoutRows {
+    pub(super) wanted_items: BTreeSet<ItemKey>,
+    pub(super) wanted_results: BTreeSet<ResultKey>,
+    pub(super) wanted_charges: BTreeSet<(BookId, ChargeId)>,
+    pub(super) items: BTreeMap<ItemKey, (Item, bool)>,
+    pub(super) results: BTreeMap<ResultKey, ResultFacts>,
+    pub(super) charges: BTreeMap<(BookId, ChargeId), ChargeFacts>,
+    pub(super) opened: Vec<NewCheckout>,
+    pub(super) canceled: Vec<(BookId, CheckoutId, DateTime<Utc>)>,
+    pub(super) submitted: Vec<(ResultKey, NewResult)>,
+    pub(super) decided: Vec<(ResultKey, Decided)>,
+    pub(super) charged: Vec<(BookId, NewCharge)>,
+    pub(super) reversed: Vec<NewReversal>,
+    changes: u64,
+}
+
+impl CheckoutRows {
+    pub(super) fn want_item(&mut self, account: BookId, checkout: CheckoutId, item: i16) {
+        self.wanted_items.insert((account, checkout, item));
+    }
+
+    pub(super) fn want_result(&mut self, account: BookId, checkout: CheckoutId, id: &str) {
+        self.wanted_results.insert((account, checkout, id.to_owned()));
+    }
+
+    pub(super) fn want_charge(&mut self, account: BookId, charge: ChargeId) {
+        self.wanted_charges.insert((account, charge));
+    }
+
+    pub(super) fn item(
+        &self,
+        account: BookId,
+        checkout: CheckoutId,
+        item: i16,
+    ) -> Result<&Item, Fault> {
+        let found = self.items.get(&(account, checkout, item));
+        found.map(|(item, _)| item).ok_or(Fault::Annex("checkout item"))
+    }
+
+    pub(super) fn result(&self, key: &ResultKey) -> Option<&ResultFacts> {
+        self.results.get(key)
+    }
+
+    pub(super) fn charge_of(&self, account: BookId, charge: ChargeId) -> Option<&ChargeFacts> {
+        self.charges.get(&(account, charge))
+    }
+
+    pub(super) fn open(&mut self, checkout: NewCheckout) {
+        self.changes = self.changes.saturating_add(1);
+        self.opened.push(checkout);
+    }
+
+    pub(super) fn change_item(
+        &mut self,
+        account: BookId,
+        checkout: CheckoutId,
+        item: i16,
+        change: impl FnOnce(&mut Item),
+    ) -> Result<(), Fault> {
+        self.changes = self.changes.saturating_add(1);
+        let entry = self.items.get_mut(&(account, checkout, item));
+        let (item, changed) = entry.ok_or(Fault::Annex("checkout item"))?;
+        change(item);
+        *changed = true;
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, account: BookId, checkout: CheckoutId, at: DateTime<Utc>) {
+        self.changes = self.changes.saturating_add(1);
+        self.canceled.push((account, checkout, at));
+    }
+
+    pub(super) fn submit(&mut self, key: ResultKey, result: NewResult) {
+        self.changes = self.changes.saturating_add(1);
+        let facts = ResultFacts {
+            state: ResultState::Verifying,
+            quantity: result.quantity,
+            verify_by: result.verify_by,
+        };
+        self.results.insert(key.clone(), facts);
+        self.submitted.push((key, result));
+    }
+
+    pub(super) fn decide(&mut self, key: &ResultKey, decided: Decided) -> Result<(), Fault> {
+        self.changes = self.changes.saturating_add(1);
+        let facts = self.results.get_mut(key).ok_or(Fault::Annex("result"))?;
+        facts.state = decided.state;
+        self.decided.push((key.clone(), decided));
+        Ok(())
+    }
+
+    pub(super) fn charge(&mut self, account: BookId, charge: NewCharge) {
+        self.changes = self.changes.saturating_add(1);
+        self.charged.push((account, charge));
+    }
+
+    pub(super) fn reverse(&mut self, reversal: NewReversal) -> Result<(), Fault> {
+        self.changes = self.changes.saturating_add(1);
+        let facts = self.charges.get_mut(&(reversal.account, reversal.charge));
+        let facts = facts.ok_or(Fault::Annex("charge"))?;
+        facts.reversed = facts.reversed.checked_add(reversal.amount).ok_or(Fault::Overflow)?;
+        facts.changed = true;
+        self.reversed.push(reversal);
+        Ok(())
+    }
+}
+
+impl Annex for CheckoutRows {
+    fn read<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        batch::read(tx, self).boxed()
+    }
+
+    fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        batch::write(tx, self).boxed()
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes
+    }
+}

@@ -1,0 +1,87 @@
+//! The commands of this floor: what each wants to see under the lock, and what it does then.
+
+mod close;
+mod judge;
+mod open;
+mod reverse;
+mod submit;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ground::{Amount, KeyId};
+
+pub use judge::{Judge, Target};
+pub use open::OpenCheckout;
+pub use reverse::Reverse;
+pub use submit::SubmitResult;
+
+pub(super) use close::{Cancel, DeliveryDeadline};
+pub(super) use judge::VerificationDeadline;
+
+/// Whoever delivers, judges or reverses, and the SKUs it serves (none means all).
+#[derive(Clone, Debug)]
+pub struct Staff {
+    pub key: KeyId,
+    pub skus: Option<Vec<String>>,
+}
+
+impl Staff {
+    /// Whether it serves a SKU.
+    pub fn serves(&self, sku: &str) -> bool {
+        self.skus.as_ref().is_none_or(|skus| skus.iter().any(|s| s == sku))
+    }
+}
+
+/// What a buyer wants.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The key that buys.
+    pub spender: KeyId,
+    pub lines: Vec<OrderLine>,
+    pub max_total: Amount,
+}
+
+/// One item of an order.
+#[derive(Clone, Debug)]
+pub struct OrderLine {
+    pub sku: String,
+    pub quantity: i64,
+}
+
+/// What a fulfiller delivers.
+#[derive(Clone, Debug)]
+pub struct ResultSubmission {
+    pub by: Staff,
+    pub result_id: String,
+    pub item: i16,
+    pub quantity: i64,
+    pub evidence: serde_json::Value,
+}
+
+/// One check of a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub passed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a verifier says. A verdict is data.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub by: Staff,
+    /// Units accepted; none means rejected.
+    pub accepted: i64,
+    pub reason: Option<String>,
+    pub checks: Vec<Check>,
+}
+
+/// What is to be given back of a charge.
+#[derive(Clone, Debug)]
+pub struct ReversalRequest {
+    pub by: Staff,
+    /// None means all that is left.
+    pub amount: Option<Amount>,
+    pub reason: String,
+}

@@ -1,0 +1,56 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ground::Amount;
+use crate::ledger::SubmitError;
+
+/// Why a command of this floor was refused under the lock. Recorded with the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum CheckoutRefusal {
+    #[error("a result with this id was submitted before")]
+    ResultConflict { result_id: String },
+    #[error("the item has {left} of {requested} units left to deliver")]
+    ResultQuantityExceeded { requested: i64, left: i64 },
+    #[error("the delivery deadline passed at {deadline}")]
+    DeliveryDeadlinePassed { deadline: DateTime<Utc> },
+    #[error("the item takes no more results: it was canceled or its time ran out")]
+    ItemClosed,
+    #[error("the result has been decided")]
+    AlreadyDecided,
+    #[error("the verification deadline passed at {deadline}; the hold is released")]
+    VerificationDeadlinePassed { deadline: DateTime<Utc> },
+    #[error("a verdict cannot accept {accepted} of {quantity} units")]
+    AcceptedQuantityExceeded { accepted: i64, quantity: i64 },
+    #[error("nothing of the checkout is left to cancel")]
+    CheckoutNotCancelable,
+    #[error("the dispute window ended at {final_at}")]
+    ChargeFinal { final_at: DateTime<Utc> },
+    #[error("nothing is left of the charge to reverse")]
+    AlreadyReversed { amount: Amount },
+}
+
+/// Why this floor could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    #[error("no such SKU: {sku}")]
+    SkuUnknown { sku: String },
+    #[error("the SKU {sku} is not sold at present")]
+    SkuInactive { sku: String },
+    #[error("the checkout's total does not fit")]
+    TotalOutOfRange,
+    #[error("there is no such checkout")]
+    CheckoutUnknown,
+    #[error("the checkout has no item {item}")]
+    ItemUnknown { item: i16 },
+    #[error("there is no such result")]
+    ResultUnknown,
+    #[error("there is no such charge")]
+    ChargeUnknown,
+    #[error("this key does not serve the SKU {sku}")]
+    SkuNotServed { sku: String },
+    #[error("the ledger did not take the command")]
+    Ledger(#[from] SubmitError),
+    #[error("the database did not answer")]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,212 @@
+//! Money out: the catalogue, checkouts, results, verdicts, charges and reversals.
+//!
+//! A checkout holds its whole amount at once, one hold per item, or nothing. Each result takes a part
+//! of its item's hold through its own states: `verifying`, then `captured` (whole or in part) or
+//! `released`. Unknown is never a pass: silence at a deadline gives the money back. The sweeper and
+//! the API go through the same commands, so a race has one winner.
+//!
+//! What is decided here is decided under the book's lock, in the pure functions of `item` and
+//! `result`; the commands only carry rows to them and money to the ledger.
+
+mod annex;
+mod catalog;
+mod command;
+mod error;
+mod item;
+mod result;
+mod store;
+mod sweeper;
+mod view;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, HoldId, ReversalId};
+use crate::ledger::{CommandIdentity, Engine, Outcome};
+
+pub use catalog::{Sku, SkuTerms, Verification};
+pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
+pub use error::{CheckoutError, CheckoutRefusal};
+pub use item::{Item, ItemEvent};
+pub use result::{ResultEvent, ResultFacts, ResultState};
+pub use store::{ChargeRow, CheckoutSummary, Overdue};
+pub use sweeper::Sweeper;
+pub use view::{ChargeView, CheckoutView, ItemView, ResultView, ReversalView};
+
+/// The verbs of this floor.
+#[derive(Clone)]
+pub struct Checkouts {
+    pool: PgPool,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Checkouts {
+    pub fn new(
+        pool: PgPool,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { pool, engine, clock, entropy }
+    }
+
+    /// The catalogue, by SKU: at most `limit` after the given one.
+    pub async fn catalog(&self, after: &str, limit: i64) -> Result<Vec<Sku>, CheckoutError> {
+        Ok(store::catalog::list(&self.pool, after, limit).await?)
+    }
+
+    /// Lists a SKU or changes its terms. Open checkouts keep the terms they were made with.
+    pub async fn list_sku(&self, sku: &str, terms: &SkuTerms) -> Result<Sku, CheckoutError> {
+        Ok(store::catalog::put(&self.pool, sku, terms, self.clock.now()).await?)
+    }
+
+    /// Opens a checkout: everything is held, or nothing and the refusal names every cap.
+    pub async fn open(
+        &self,
+        account: BookId,
+        identity: CommandIdentity,
+        order: Order,
+    ) -> Result<Outcome, CheckoutError> {
+        let wanted: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
+        let skus = store::catalog::find(&self.pool, &wanted).await?;
+        let now = self.clock.now();
+        let id = CheckoutId::mint(self.entropy.as_ref(), now, account.slot());
+        let fresh = || HoldId::mint(self.entropy.as_ref(), now, account.slot());
+        let command = command::OpenCheckout::plan(account, identity, id, order, &skus, fresh)?;
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Submits a result for a part of an item.
+    pub async fn submit(
+        &self,
+        checkout: CheckoutId,
+        identity: CommandIdentity,
+        submission: ResultSubmission,
+    ) -> Result<Outcome, CheckoutError> {
+        let account = self.account_of(checkout).await?;
+        let item = store::item(&self.pool, account, checkout, submission.item).await?;
+        let item = item.ok_or(CheckoutError::ItemUnknown { item: submission.item })?;
+        if !submission.by.serves(&item.sku) {
+            return Err(CheckoutError::SkuNotServed { sku: item.sku });
+        }
+        let command = command::SubmitResult { account, checkout, identity, submission };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Posts a verdict: captures what was accepted and releases the rest.
+    pub async fn judge(
+        &self,
+        checkout: CheckoutId,
+        result_id: &str,
+        identity: CommandIdentity,
+        verdict: Verdict,
+    ) -> Result<Outcome, CheckoutError> {
+        let account = self.account_of(checkout).await?;
+        let known = store::result_item(&self.pool, account, checkout, result_id).await?;
+        let known = known.ok_or(CheckoutError::ResultUnknown)?;
+        if !verdict.by.serves(&known.sku) {
+            return Err(CheckoutError::SkuNotServed { sku: known.sku });
+        }
+        let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
+        let target = command::Target::new(account, checkout, result_id, &known);
+        let command = command::Judge { target, identity, verdict, charge };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Cancels what has not been submitted. Results under verification run on.
+    pub async fn cancel(
+        &self,
+        account: BookId,
+        checkout: CheckoutId,
+        identity: CommandIdentity,
+    ) -> Result<Outcome, CheckoutError> {
+        if self.account_of(checkout).await? != account {
+            return Err(CheckoutError::CheckoutUnknown);
+        }
+        let holds = store::holds(&self.pool, account, checkout).await?;
+        let command = command::Cancel { account, checkout, identity, holds };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Reverses a charge, whole or in part, within its dispute window.
+    pub async fn reverse(
+        &self,
+        charge: ChargeId,
+        identity: CommandIdentity,
+        request: ReversalRequest,
+    ) -> Result<Outcome, CheckoutError> {
+        let known = store::charge_target(&self.pool, charge).await?;
+        let known = known.ok_or(CheckoutError::ChargeUnknown)?;
+        if !request.by.serves(&known.sku) {
+            return Err(CheckoutError::SkuNotServed { sku: known.sku });
+        }
+        let now = self.clock.now();
+        let reversal = ReversalId::mint(self.entropy.as_ref(), now, known.account.slot());
+        let command = command::Reverse {
+            account: known.account,
+            charge,
+            hold: known.hold,
+            identity,
+            reversal,
+            request,
+        };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// A checkout of an account, with items and results.
+    pub async fn view(
+        &self,
+        account: BookId,
+        checkout: CheckoutId,
+    ) -> Result<CheckoutView, CheckoutError> {
+        view::checkout(&self.pool, account, checkout).await?.ok_or(CheckoutError::CheckoutUnknown)
+    }
+
+    /// An account's checkouts, newest first, older than `before`.
+    pub async fn list(
+        &self,
+        account: BookId,
+        before: Option<CheckoutId>,
+        limit: i64,
+    ) -> Result<Vec<CheckoutSummary>, CheckoutError> {
+        Ok(store::list(&self.pool, account, before, limit).await?)
+    }
+
+    /// An account's charges, newest first, older than `before`.
+    pub async fn charges(
+        &self,
+        account: BookId,
+        before: Option<ChargeId>,
+        limit: i64,
+    ) -> Result<Vec<ChargeView>, CheckoutError> {
+        Ok(view::charges(&self.pool, account, before, limit).await?)
+    }
+
+    /// One charge of an account, with lots, evidence and verdict.
+    pub async fn charge(
+        &self,
+        account: BookId,
+        charge: ChargeId,
+    ) -> Result<ChargeView, CheckoutError> {
+        view::charge(&self.pool, account, charge).await?.ok_or(CheckoutError::ChargeUnknown)
+    }
+
+    /// The account of a checkout.
+    pub async fn account_of(&self, checkout: CheckoutId) -> Result<BookId, CheckoutError> {
+        let account = store::account_of(&self.pool, checkout).await?;
+        account.ok_or(CheckoutError::CheckoutUnknown)
+    }
+
+    /// The worker that enforces the deadlines.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper::new(
+            self.pool.clone(),
+            self.engine.clone(),
+            self.clock.clone(),
+            self.entropy.clone(),
+        )
+    }
+}

@@ -1,0 +1,210 @@
+//! Whole rows, for views.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::ground::{BookId, ChargeId, CheckoutId};
+
+pub(in crate::checkout) struct CheckoutRow {
+    pub max_total: i64,
+    pub total: i64,
+    pub created_at: DateTime<Utc>,
+    pub canceled_at: Option<DateTime<Utc>>,
+}
+
+pub(in crate::checkout) async fn checkout(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+) -> Result<Option<CheckoutRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CheckoutRow,
+        "select max_total, total, created_at, canceled_at from checkout
+         where slot = $1 and book_id = $2 and checkout_id = $3",
+        account.slot().sql(),
+        account.0,
+        checkout.0
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+pub(in crate::checkout) struct ItemRow {
+    pub item: i16,
+    pub sku: String,
+    pub quantity: i64,
+    pub unit_price: i64,
+    pub submitted: i64,
+    pub deliver_by: DateTime<Utc>,
+    pub closed: bool,
+    pub amount: i64,
+    pub captured: i64,
+    pub released: i64,
+    pub reversed: i64,
+}
+
+pub(in crate::checkout) async fn items(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+) -> Result<Vec<ItemRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ItemRow,
+        "select i.item, i.sku, i.quantity, i.unit_price, i.submitted, i.deliver_by, i.closed,
+                h.amount, h.captured, h.released, h.reversed
+         from checkout_item i
+         join hold h on h.slot = i.slot and h.book_id = i.book_id and h.hold_id = i.hold_id
+         where i.slot = $1 and i.book_id = $2 and i.checkout_id = $3 order by i.item",
+        account.slot().sql(),
+        account.0,
+        checkout.0
+    )
+    .fetch_all(pool)
+    .await
+}
+
+pub(in crate::checkout) struct ResultRow {
+    pub result_id: String,
+    pub item: i16,
+    pub sku: String,
+    pub quantity: i64,
+    pub state: String,
+    pub evidence: serde_json::Value,
+    pub evidence_hash: Vec<u8>,
+    pub submitted_at: DateTime<Utc>,
+    pub verify_by: DateTime<Utc>,
+    pub accepted: Option<i64>,
+    pub verdict: Option<serde_json::Value>,
+    pub charge_id: Option<Uuid>,
+}
+
+pub(in crate::checkout) async fn results(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+) -> Result<Vec<ResultRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ResultRow,
+        "select r.result_id, r.item, i.sku, r.quantity, r.state, r.evidence, r.evidence_hash,
+                r.submitted_at, r.verify_by, r.accepted, r.verdict, r.charge_id
+         from result r
+         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
+                             and i.checkout_id = r.checkout_id and i.item = r.item
+         where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3
+         order by r.submitted_at, r.result_id",
+        account.slot().sql(),
+        account.0,
+        checkout.0
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// A charge with what proves it.
+#[derive(Clone, Debug)]
+pub struct ChargeRow {
+    pub charge_id: Uuid,
+    pub checkout_id: Uuid,
+    pub item: i16,
+    pub result_id: String,
+    pub sku: String,
+    pub quantity: i64,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub reversed: i64,
+    pub transaction_id: Uuid,
+    pub captured_at: DateTime<Utc>,
+    pub final_at: DateTime<Utc>,
+    pub evidence_hash: Vec<u8>,
+    pub verdict: Option<serde_json::Value>,
+}
+
+/// An account's charges, newest first; only one when `only` is given.
+pub(in crate::checkout) async fn charges(
+    pool: &PgPool,
+    account: BookId,
+    only: Option<ChargeId>,
+    before: Option<ChargeId>,
+    limit: i64,
+) -> Result<Vec<ChargeRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ChargeRow,
+        "select c.charge_id, c.checkout_id, c.item, c.result_id, c.sku, c.quantity, c.unit_price,
+                c.amount, c.reversed, c.transaction_id, c.captured_at, c.final_at,
+                r.evidence_hash, r.verdict
+         from charge c
+         join result r on r.slot = c.slot and r.book_id = c.book_id
+                      and r.checkout_id = c.checkout_id and r.result_id = c.result_id
+         where c.slot = $1 and c.book_id = $2 and ($3::uuid is null or c.charge_id = $3)
+           and ($4::uuid is null or c.charge_id < $4)
+         order by c.charge_id desc limit $5",
+        account.slot().sql(),
+        account.0,
+        only.map(|id| id.0),
+        before.map(|id| id.0),
+        limit
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// A part of a lot that a charge was taken from.
+pub(in crate::checkout) struct ChargeLot {
+    pub transaction_id: Uuid,
+    pub lot_id: Uuid,
+    pub paid: bool,
+    pub amount: i64,
+}
+
+/// The lots that the captures of some transactions took, in their order: read from the journal.
+pub(in crate::checkout) async fn charge_lots(
+    pool: &PgPool,
+    account: BookId,
+    transactions: &[Uuid],
+) -> Result<Vec<ChargeLot>, sqlx::Error> {
+    sqlx::query_as!(
+        ChargeLot,
+        r#"select t.transaction_id as "transaction_id!", t.lot_id as "lot_id!", l.paid as "paid!",
+                  t.amount as "amount!"
+           from unnest($3::uuid[]) as u(id)
+           join transfer t on t.slot = $1 and t.transaction_id = u.id and t.book_id = $2
+           join lot l on l.slot = t.slot and l.book_id = t.book_id and l.lot_id = t.lot_id
+           order by t.version"#,
+        account.slot().sql(),
+        account.0,
+        transactions
+    )
+    .fetch_all(pool)
+    .await
+}
+
+pub(in crate::checkout) struct ReversalRow {
+    pub charge_id: Uuid,
+    pub reversal_id: Uuid,
+    pub amount: i64,
+    pub reason: String,
+    pub transaction_id: Uuid,
+    pub reversed_at: DateTime<Utc>,
+}
+
+pub(in crate::checkout) async fn reversals(
+    pool: &PgPool,
+    account: BookId,
+    charges: &[Uuid],
+) -> Result<Vec<ReversalRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ReversalRow,
+        r#"select r.charge_id as "charge_id!", r.reversal_id as "reversal_id!",
+                  r.amount as "amount!", r.reason as "reason!",
+                  r.transaction_id as "transaction_id!", r.reversed_at as "reversed_at!"
+           from unnest($3::uuid[]) as u(id)
+           join reversal r on r.slot = $1 and r.book_id = $2 and r.charge_id = u.id
+           order by r.reversal_id"#,
+        account.slot().sql(),
+        account.0,
+        charges
+    )
+    .fetch_all(pool)
+    .await
+}

@@ -1,0 +1,267 @@
+//! All SQL of checkouts. `batch` runs inside the engine's transaction; `catalog` is the price list;
+//! what is here answers questions.
+
+pub(super) mod batch;
+pub(super) mod catalog;
+pub(super) mod detail;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId};
+
+pub use detail::ChargeRow;
+
+/// Amounts in tables are never negative: a CHECK holds it.
+pub(super) fn amount(micros: i64) -> Amount {
+    Amount::from_micros(micros).unwrap_or_default()
+}
+
+/// The account of a checkout; its id alone leads to its shard.
+pub(super) async fn account_of(
+    pool: &PgPool,
+    checkout: CheckoutId,
+) -> Result<Option<BookId>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select book_id from checkout where slot = $1 and checkout_id = $2",
+        checkout.slot().sql(),
+        checkout.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(found.map(BookId))
+}
+
+/// What never changes about an item.
+pub(super) struct KnownItem {
+    pub(super) sku: String,
+}
+
+pub(super) async fn item(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    item: i16,
+) -> Result<Option<KnownItem>, sqlx::Error> {
+    sqlx::query_as!(
+        KnownItem,
+        "select sku from checkout_item
+         where slot = $1 and book_id = $2 and checkout_id = $3 and item = $4",
+        account.slot().sql(),
+        account.0,
+        checkout.0,
+        item
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// What never changes about a result.
+#[derive(Clone, Debug)]
+pub struct KnownResult {
+    pub item: i16,
+    pub hold: HoldId,
+    pub sku: String,
+}
+
+pub(super) async fn result_item(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    result_id: &str,
+) -> Result<Option<KnownResult>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select i.item, i.hold_id, i.sku
+         from result r
+         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
+                             and i.checkout_id = r.checkout_id and i.item = r.item
+         where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3 and r.result_id = $4",
+        account.slot().sql(),
+        account.0,
+        checkout.0,
+        result_id
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku }))
+}
+
+/// The items and holds of a checkout.
+pub(super) async fn holds(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+) -> Result<Vec<(i16, HoldId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select item, hold_id from checkout_item
+         where slot = $1 and book_id = $2 and checkout_id = $3 order by item",
+        account.slot().sql(),
+        account.0,
+        checkout.0
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.item, HoldId(row.hold_id))).collect())
+}
+
+/// What never changes about a charge.
+pub(super) struct ChargeTarget {
+    pub(super) account: BookId,
+    pub(super) hold: HoldId,
+    pub(super) sku: String,
+}
+
+pub(super) async fn charge_target(
+    pool: &PgPool,
+    charge: ChargeId,
+) -> Result<Option<ChargeTarget>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select c.book_id, i.hold_id, c.sku
+         from charge c
+         join checkout_item i on i.slot = c.slot and i.book_id = c.book_id
+                             and i.checkout_id = c.checkout_id and i.item = c.item
+         where c.slot = $1 and c.charge_id = $2",
+        charge.slot().sql(),
+        charge.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| ChargeTarget {
+        account: BookId(row.book_id),
+        hold: HoldId(row.hold_id),
+        sku: row.sku,
+    }))
+}
+
+/// A line of the list of checkouts.
+#[derive(Clone, Debug)]
+pub struct CheckoutSummary {
+    pub id: CheckoutId,
+    pub max_total: Amount,
+    pub total: Amount,
+    pub created_at: DateTime<Utc>,
+    pub canceled_at: Option<DateTime<Utc>>,
+    /// Units of all items, and how many of them are captured or released.
+    pub open: bool,
+    pub charged: Amount,
+}
+
+/// An account's checkouts, newest first: UUIDv7 sorts by time.
+pub(super) async fn list(
+    pool: &PgPool,
+    account: BookId,
+    before: Option<CheckoutId>,
+    limit: i64,
+) -> Result<Vec<CheckoutSummary>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select c.checkout_id, c.max_total, c.total, c.created_at, c.canceled_at,
+                  exists (select 1 from checkout_item i
+                          where i.slot = c.slot and i.book_id = c.book_id
+                            and i.checkout_id = c.checkout_id and i.settled < i.quantity) as "open!",
+                  (select coalesce(sum(g.amount - g.reversed), 0)::bigint from charge g
+                   where g.slot = c.slot and g.book_id = c.book_id
+                     and g.checkout_id = c.checkout_id) as "charged!"
+           from checkout c
+           where c.slot = $1 and c.book_id = $2 and ($3::uuid is null or c.checkout_id < $3)
+           order by c.checkout_id desc limit $4"#,
+        account.slot().sql(),
+        account.0,
+        before.map(|id| id.0),
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().map(|row| CheckoutSummary {
+        id: CheckoutId(row.checkout_id),
+        max_total: amount(row.max_total),
+        total: amount(row.total),
+        created_at: row.created_at,
+        canceled_at: row.canceled_at,
+        open: row.open,
+        charged: amount(row.charged),
+    });
+    Ok(rows.collect())
+}
+
+/// A result whose verification deadline has passed.
+pub(super) struct DueResult {
+    pub(super) account: BookId,
+    pub(super) checkout: CheckoutId,
+    pub(super) result_id: String,
+    pub(super) known: KnownResult,
+}
+
+pub(super) async fn due_results(
+    pool: &PgPool,
+    at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<DueResult>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku
+         from (select slot, book_id, checkout_id, result_id, item from result
+               where state = 'verifying' and verify_by <= $1 order by verify_by limit $2) r
+         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
+                             and i.checkout_id = r.checkout_id and i.item = r.item",
+        at,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().map(|row| DueResult {
+        account: BookId(row.book_id),
+        checkout: CheckoutId(row.checkout_id),
+        result_id: row.result_id,
+        known: KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku },
+    });
+    Ok(rows.collect())
+}
+
+/// An item whose delivery deadline has passed.
+pub(super) struct DueItem {
+    pub(super) account: BookId,
+    pub(super) checkout: CheckoutId,
+    pub(super) item: i16,
+    pub(super) hold: HoldId,
+}
+
+pub(super) async fn due_items(
+    pool: &PgPool,
+    at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<DueItem>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select book_id, checkout_id, item, hold_id from checkout_item
+         where not closed and deliver_by <= $1 order by deliver_by limit $2",
+        at,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().map(|row| DueItem {
+        account: BookId(row.book_id),
+        checkout: CheckoutId(row.checkout_id),
+        item: row.item,
+        hold: HoldId(row.hold_id),
+    });
+    Ok(rows.collect())
+}
+
+/// Deadlines that have passed and are not enforced yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    pub items: i64,
+    pub results: i64,
+}
+
+pub(super) async fn overdue(pool: &PgPool, at: DateTime<Utc>) -> Result<Overdue, sqlx::Error> {
+    sqlx::query_as!(
+        Overdue,
+        r#"select (select count(*) from checkout_item where not closed and deliver_by <= $1)
+                    as "items!",
+                  (select count(*) from result where state = 'verifying' and verify_by <= $1)
+                    as "results!""#,
+        at
+    )
+    .fetch_one(pool)
+    .await
+}

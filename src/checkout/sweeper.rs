@@ -1,0 +1,69 @@
+//! The worker that enforces deadlines, through the same commands as the API.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use sqlx::PgPool;
+
+use crate::ground::{Clock, Entropy};
+use crate::ledger::{Command, Engine, SubmitError};
+
+use super::command::{DeliveryDeadline, Target, VerificationDeadline};
+use super::{CheckoutError, Overdue, store};
+
+/// How many deadlines one step takes up. They share a few batches of the engine.
+const STEP_MAX: i64 = 500;
+
+/// Enforces deadlines. A step is safe to repeat and to run in several replicas at once.
+pub struct Sweeper {
+    pool: PgPool,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sweeper {
+    pub(super) fn new(
+        pool: PgPool,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        _: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { pool, engine, clock }
+    }
+
+    /// Enforces what is due and returns how many deadlines it settled.
+    pub async fn step(&self) -> Result<usize, CheckoutError> {
+        let at = self.clock.now();
+        let mut commands: Vec<Arc<dyn Command>> = Vec::new();
+        for due in store::due_results(&self.pool, at, STEP_MAX).await? {
+            let target = Target::new(due.account, due.checkout, &due.result_id, &due.known);
+            commands.push(Arc::new(VerificationDeadline { target }));
+        }
+        for due in store::due_items(&self.pool, at, STEP_MAX).await? {
+            commands.push(Arc::new(DeliveryDeadline {
+                account: due.account,
+                checkout: due.checkout,
+                item: due.item,
+                hold: due.hold,
+            }));
+        }
+        let outcomes = join_all(commands.into_iter().map(|c| self.engine.submit(c))).await;
+        let mut settled = 0_usize;
+        for outcome in outcomes {
+            match outcome {
+                Ok(outcome) if outcome.accepted && !outcome.replayed => {
+                    settled = settled.saturating_add(1);
+                }
+                // Somebody else settled it first, or the queue is full: the next step sees.
+                Ok(_) | Err(SubmitError::Overloaded) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Deadlines that have passed and wait to be enforced.
+    pub async fn overdue(&self) -> Result<Overdue, CheckoutError> {
+        Ok(store::overdue(&self.pool, self.clock.now()).await?)
+    }
+}

@@ -1,0 +1,405 @@
+//! What answers say about checkouts. The same shapes are frozen as outcomes and read from the rows.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+
+use crate::ground::{
+    Amount, BookId, ChargeId, CheckoutId, KeyId, LotId, ReversalId, TransactionId,
+};
+
+use super::annex::{NewCharge, NewCheckout, NewResult, NewReversal};
+use super::store::{amount, detail};
+use super::{CheckoutSummary, Item, ResultState};
+
+/// A checkout: its items, and once there are any, its results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckoutView {
+    pub checkout_id: CheckoutId,
+    pub account_id: BookId,
+    /// `open` while anything is on hold; then `completed`, or `released` when nothing was charged.
+    pub status: String,
+    pub max_total: Amount,
+    pub total: Amount,
+    pub held: Amount,
+    pub captured: Amount,
+    pub released: Amount,
+    pub reversed: Amount,
+    pub items: Vec<ItemView>,
+    pub results: Vec<ResultView>,
+    pub created_at: DateTime<Utc>,
+    pub canceled_at: Option<DateTime<Utc>>,
+}
+
+/// One item, with what has become of its hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ItemView {
+    pub item: i16,
+    pub sku: String,
+    pub quantity: i64,
+    pub unit_price: Amount,
+    pub amount: Amount,
+    pub held: Amount,
+    pub captured: Amount,
+    pub released: Amount,
+    pub reversed: Amount,
+    /// Units of all results submitted so far.
+    pub submitted: i64,
+    pub deliver_by: DateTime<Utc>,
+    /// Nothing more may be submitted.
+    pub closed: bool,
+}
+
+/// One result, with its evidence and, once decided, its verdict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResultView {
+    pub result_id: String,
+    pub item: i16,
+    pub sku: String,
+    pub quantity: i64,
+    pub status: ResultState,
+    pub evidence: serde_json::Value,
+    /// SHA-256 of the evidence as JSON without spaces and with sorted keys.
+    pub evidence_sha256: String,
+    pub submitted_at: DateTime<Utc>,
+    pub verify_by: DateTime<Utc>,
+    pub accepted: Option<i64>,
+    pub verdict: Option<serde_json::Value>,
+    pub charge_id: Option<ChargeId>,
+}
+
+/// What a verdict did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerdictView {
+    pub checkout_id: CheckoutId,
+    pub result_id: String,
+    pub status: ResultState,
+    pub accepted: i64,
+    pub rejected: i64,
+    pub captured: Amount,
+    pub released: Amount,
+    pub charge_id: Option<ChargeId>,
+    pub ledger_transaction_id: Option<TransactionId>,
+}
+
+/// What a cancellation gave back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CancelView {
+    pub checkout_id: CheckoutId,
+    pub released: Amount,
+    pub canceled_at: DateTime<Utc>,
+}
+
+/// An itemised charge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChargeView {
+    pub charge_id: ChargeId,
+    pub checkout_id: CheckoutId,
+    pub item: i16,
+    pub result_id: String,
+    pub sku: String,
+    pub quantity: i64,
+    pub unit_price: Amount,
+    pub amount: Amount,
+    pub reversed: Amount,
+    /// `captured`, `partially_reversed`, `reversed`.
+    pub status: String,
+    pub lots: Vec<LotDraw>,
+    pub evidence_sha256: String,
+    pub verdict: Option<serde_json::Value>,
+    pub ledger_transaction_id: TransactionId,
+    pub captured_at: DateTime<Utc>,
+    /// Until then the charge can be reversed.
+    pub final_at: DateTime<Utc>,
+    pub reversals: Vec<ReversalView>,
+}
+
+/// A part of a lot that a charge took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LotDraw {
+    pub lot_id: LotId,
+    /// `paid` or `promotional`.
+    pub category: String,
+    pub amount: Amount,
+}
+
+/// The undoing of a charge, whole or part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReversalView {
+    pub reversal_id: ReversalId,
+    pub charge_id: ChargeId,
+    pub amount: Amount,
+    pub reason: String,
+    pub ledger_transaction_id: TransactionId,
+    pub reversed_at: DateTime<Utc>,
+    /// What is left of the charge; only in the answer to the reversal itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<Amount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reversed_by: Option<KeyId>,
+}
+
+impl CheckoutView {
+    pub(super) fn opened(new: &NewCheckout) -> Self {
+        Self {
+            checkout_id: new.id,
+            account_id: new.account,
+            status: "open".to_owned(),
+            max_total: new.max_total,
+            total: new.total,
+            held: new.total,
+            captured: Amount::ZERO,
+            released: Amount::ZERO,
+            reversed: Amount::ZERO,
+            items: new.items.iter().map(ItemView::opened).collect(),
+            results: Vec::new(),
+            created_at: new.created_at,
+            canceled_at: None,
+        }
+    }
+}
+
+impl ItemView {
+    fn opened(item: &Item) -> Self {
+        let amount = item.price_of(item.quantity).unwrap_or_default();
+        Self {
+            item: item.item,
+            sku: item.sku.clone(),
+            quantity: item.quantity,
+            unit_price: item.unit_price,
+            amount,
+            held: amount,
+            captured: Amount::ZERO,
+            released: Amount::ZERO,
+            reversed: Amount::ZERO,
+            submitted: 0,
+            deliver_by: item.deliver_by,
+            closed: false,
+        }
+    }
+}
+
+impl ResultView {
+    pub(super) fn submitted(result_id: &str, item: &Item, new: &NewResult) -> Self {
+        Self {
+            result_id: result_id.to_owned(),
+            item: item.item,
+            sku: item.sku.clone(),
+            quantity: new.quantity,
+            status: ResultState::Verifying,
+            evidence: new.evidence.clone(),
+            evidence_sha256: hex::encode(new.evidence_hash),
+            submitted_at: new.submitted_at,
+            verify_by: new.verify_by,
+            accepted: None,
+            verdict: None,
+            charge_id: None,
+        }
+    }
+}
+
+impl VerdictView {
+    pub(super) fn of(
+        checkout: CheckoutId,
+        result_id: &str,
+        status: ResultState,
+        accepted: i64,
+        rejected: i64,
+    ) -> Self {
+        Self {
+            checkout_id: checkout,
+            result_id: result_id.to_owned(),
+            status,
+            accepted,
+            rejected,
+            captured: Amount::ZERO,
+            released: Amount::ZERO,
+            charge_id: None,
+            ledger_transaction_id: None,
+        }
+    }
+
+    pub(super) fn charged(&mut self, charge: &NewCharge) {
+        self.captured = charge.amount;
+        self.charge_id = Some(charge.id);
+        self.ledger_transaction_id = Some(charge.transaction);
+    }
+}
+
+impl ReversalView {
+    pub(super) fn of(new: &NewReversal, remaining: Amount) -> Self {
+        Self {
+            reversal_id: new.id,
+            charge_id: new.charge,
+            amount: new.amount,
+            reason: new.reason.clone(),
+            ledger_transaction_id: new.transaction,
+            reversed_at: new.at,
+            remaining: Some(remaining),
+            reversed_by: Some(new.by),
+        }
+    }
+}
+
+impl CheckoutSummary {
+    /// `open`, `completed` or `released`.
+    pub fn status(&self) -> &'static str {
+        status(self.open, self.charged)
+    }
+}
+
+fn status(open: bool, charged: Amount) -> &'static str {
+    match (open, charged.is_zero()) {
+        (true, _) => "open",
+        (false, false) => "completed",
+        (false, true) => "released",
+    }
+}
+
+/// A checkout as it stands.
+pub(super) async fn checkout(
+    pool: &PgPool,
+    account: BookId,
+    id: CheckoutId,
+) -> Result<Option<CheckoutView>, sqlx::Error> {
+    let Some(row) = detail::checkout(pool, account, id).await? else { return Ok(None) };
+    let items: Vec<ItemView> =
+        detail::items(pool, account, id).await?.into_iter().map(ItemView::from).collect();
+    let results = detail::results(pool, account, id).await?;
+    let sum =
+        |part: fn(&ItemView) -> Amount| Amount::sum(items.iter().map(part)).unwrap_or_default();
+    let (held, captured) = (sum(|i| i.held), sum(|i| i.captured));
+    Ok(Some(CheckoutView {
+        checkout_id: id,
+        account_id: account,
+        status: status(!held.is_zero(), captured).to_owned(),
+        max_total: amount(row.max_total),
+        total: amount(row.total),
+        held,
+        captured,
+        released: sum(|i| i.released),
+        reversed: sum(|i| i.reversed),
+        results: results.into_iter().filter_map(result_view).collect(),
+        items,
+        created_at: row.created_at,
+        canceled_at: row.canceled_at,
+    }))
+}
+
+impl From<detail::ItemRow> for ItemView {
+    fn from(row: detail::ItemRow) -> Self {
+        let (total, captured, released) =
+            (amount(row.amount), amount(row.captured), amount(row.released));
+        Self {
+            item: row.item,
+            sku: row.sku,
+            quantity: row.quantity,
+            unit_price: amount(row.unit_price),
+            amount: total,
+            held: total.saturating_sub(captured).saturating_sub(released),
+            captured,
+            released,
+            reversed: amount(row.reversed),
+            submitted: row.submitted,
+            deliver_by: row.deliver_by,
+            closed: row.closed,
+        }
+    }
+}
+
+fn result_view(row: detail::ResultRow) -> Option<ResultView> {
+    Some(ResultView {
+        result_id: row.result_id,
+        item: row.item,
+        sku: row.sku,
+        quantity: row.quantity,
+        status: ResultState::from_name(&row.state)?,
+        evidence: row.evidence,
+        evidence_sha256: hex::encode(row.evidence_hash),
+        submitted_at: row.submitted_at,
+        verify_by: row.verify_by,
+        accepted: row.accepted,
+        verdict: row.verdict,
+        charge_id: row.charge_id.map(ChargeId),
+    })
+}
+
+/// One charge.
+pub(super) async fn charge(
+    pool: &PgPool,
+    account: BookId,
+    id: ChargeId,
+) -> Result<Option<ChargeView>, sqlx::Error> {
+    let rows = detail::charges(pool, account, Some(id), None, 1).await?;
+    Ok(charge_views(pool, account, rows).await?.pop())
+}
+
+/// Charges, newest first.
+pub(super) async fn charges(
+    pool: &PgPool,
+    account: BookId,
+    before: Option<ChargeId>,
+    limit: i64,
+) -> Result<Vec<ChargeView>, sqlx::Error> {
+    let rows = detail::charges(pool, account, None, before, limit).await?;
+    charge_views(pool, account, rows).await
+}
+
+async fn charge_views(
+    pool: &PgPool,
+    account: BookId,
+    rows: Vec<super::ChargeRow>,
+) -> Result<Vec<ChargeView>, sqlx::Error> {
+    let transactions: Vec<_> = rows.iter().map(|row| row.transaction_id).collect();
+    let ids: Vec<_> = rows.iter().map(|row| row.charge_id).collect();
+    let mut lots: HashMap<_, Vec<LotDraw>> = HashMap::new();
+    for lot in detail::charge_lots(pool, account, &transactions).await? {
+        lots.entry(lot.transaction_id).or_default().push(LotDraw {
+            lot_id: LotId(lot.lot_id),
+            category: if lot.paid { "paid" } else { "promotional" }.to_owned(),
+            amount: amount(lot.amount),
+        });
+    }
+    let mut reversals: HashMap<_, Vec<ReversalView>> = HashMap::new();
+    for row in detail::reversals(pool, account, &ids).await? {
+        reversals.entry(row.charge_id).or_default().push(ReversalView {
+            reversal_id: ReversalId(row.reversal_id),
+            charge_id: ChargeId(row.charge_id),
+            amount: amount(row.amount),
+            reason: row.reason,
+            ledger_transaction_id: TransactionId(row.transaction_id),
+            reversed_at: row.reversed_at,
+            remaining: None,
+            reversed_by: None,
+        });
+    }
+    let view = |row: super::ChargeRow| {
+        let status = match (row.reversed == 0, row.reversed == row.amount) {
+            (true, _) => "captured",
+            (false, true) => "reversed",
+            (false, false) => "partially_reversed",
+        };
+        ChargeView {
+            charge_id: ChargeId(row.charge_id),
+            checkout_id: CheckoutId(row.checkout_id),
+            item: row.item,
+            result_id: row.result_id,
+            sku: row.sku,
+            quantity: row.quantity,
+            unit_price: amount(row.unit_price),
+            amount: amount(row.amount),
+            reversed: amount(row.reversed),
+            status: status.to_owned(),
+            lots: lots.remove(&row.transaction_id).unwrap_or_default(),
+            evidence_sha256: hex::encode(row.evidence_hash),
+            verdict: row.verdict,
+            ledger_transaction_id: TransactionId(row.transaction_id),
+            captured_at: row.captured_at,
+            final_at: row.final_at,
+            reversals: reversals.remove(&row.charge_id).unwrap_or_default(),
+        }
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
