@@ -1,3 +1,4 @@
 pub mod db;
 pub mod ground;
 pub mod ledger;
+pub mod x402;
