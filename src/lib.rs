@@ -3,3 +3,4 @@ pub mod checkout;
 pub mod db;
 pub mod ground;
 pub mod ledger;
+pub mod x402;
