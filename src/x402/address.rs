@@ -120,9 +120,10 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lower = hex::encode(self.0);
         let hash = hex::encode(keccak256([lower.as_bytes()]));
-        let checked = lower.chars().zip(hash.bytes()).map(|(digit, nibble)| {
-            if nibble >= b'8' { digit.to_ascii_uppercase() } else { digit }
-        });
+        let checked = lower
+            .chars()
+            .zip(hash.bytes())
+            .map(|(digit, nibble)| if nibble >= b'8' { digit.to_ascii_uppercase() } else { digit });
         f.write_str("0x")?;
         f.write_str(&checked.collect::<String>())
     }

@@ -60,12 +60,7 @@ fn a_settlement_is_settled_rejected_or_unknown() {
         (200, with("network", Value::Null), true, unknown("network_mismatch", low.clone())),
         (200, with("transaction", json!("")), true, unknown("transaction_malformed", None)),
         (200, with("transaction", Value::Null), true, unknown("transaction_malformed", None)),
-        (
-            200,
-            with("transaction", json!("0x1234")),
-            true,
-            unknown("transaction_malformed", None),
-        ),
+        (200, with("transaction", json!("0x1234")), true, unknown("transaction_malformed", None)),
         (
             200,
             with("transaction", json!(format!("0x{}", "0".repeat(64)))),
@@ -94,15 +89,13 @@ fn a_settlement_is_settled_rejected_or_unknown() {
         ),
         (
             400,
-            r#"{"success":false,"error_reason":"recipient_mismatch","errorReason":null}"#
-                .into(),
+            r#"{"success":false,"error_reason":"recipient_mismatch","errorReason":null}"#.into(),
             true,
             rejected("recipient_mismatch"),
         ),
         (
             200,
-            json!({"success": false, "errorReason": balance, "transaction": hash()})
-                .to_string(),
+            json!({"success": false, "errorReason": balance, "transaction": hash()}).to_string(),
             true,
             unknown(balance, low.clone()),
         ),
@@ -134,12 +127,7 @@ fn a_settlement_is_settled_rejected_or_unknown() {
             true,
             unknown("invalid_transaction_state", None),
         ),
-        (
-            200,
-            failure("unexpected_settle_error"),
-            true,
-            unknown("unexpected_settle_error", None),
-        ),
+        (200, failure("unexpected_settle_error"), true, unknown("unexpected_settle_error", None)),
         (200, failure("brand_new_reason"), true, unknown("brand_new_reason", None)),
         (200, failure(""), true, unknown("no_reason", None)),
         (200, r#"{"success":false}"#.into(), true, unknown("no_reason", None)),
@@ -173,10 +161,7 @@ fn no_refusal_is_believed_after_the_first_attempt() {
     for reason in REFUSED_BEFORE_BROADCAST {
         let body = json!({"success": false, "errorReason": reason}).to_string();
         assert_eq!(classify_settle(400, body.as_bytes(), true, &EXPECTED), rejected(reason));
-        assert_eq!(
-            classify_settle(400, body.as_bytes(), false, &EXPECTED),
-            unknown(reason, None)
-        );
+        assert_eq!(classify_settle(400, body.as_bytes(), false, &EXPECTED), unknown(reason, None));
     }
 }
 
@@ -236,8 +221,7 @@ fn a_verification_is_valid_invalid_or_not_given() {
 fn a_facilitators_words_carry_no_signature() {
     let signature = format!("0x{}1b", "5d".repeat(64));
     let address = format!("0x{}", "ab".repeat(20));
-    let words =
-        legible(&format!("reverted: {address}\n(sig {signature}) {}", "x, ".repeat(500)));
+    let words = legible(&format!("reverted: {address}\n(sig {signature}) {}", "x, ".repeat(500)));
     assert!(words.starts_with(&format!("reverted: {address} (sig …) x, ")), "{words}");
     assert!(words.chars().count() <= 200);
     assert_eq!(legible(&signature), "…");

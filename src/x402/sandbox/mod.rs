@@ -64,9 +64,7 @@ impl Sandbox {
 
     /// The answer of `/supported`.
     pub fn supported(&self) -> Value {
-        let kind = |version: u8, name: &str| {
-            json!({"x402Version": version, "scheme": "exact", "network": name})
-        };
+        let kind = |version: u8, name: &str| json!({"x402Version": version, "scheme": "exact", "network": name});
         let second = self.networks.iter().map(|network| kind(2, network.caip2));
         let first = self.networks.iter().filter_map(|network| Some(kind(1, network.v1_name?)));
         let kinds: Vec<_> = second.chain(first).collect();
@@ -76,9 +74,7 @@ impl Sandbox {
     /// The status and answer of `/verify`.
     pub async fn verify(&self, body: &Value) -> (u16, Value) {
         match self.check(body).await {
-            Ok(presented) => {
-                (200, json!({"isValid": true, "payer": presented.authorization.from}))
-            }
+            Ok(presented) => (200, json!({"isValid": true, "payer": presented.authorization.from})),
             Err(refusal) => {
                 let reason = match refusal.reason {
                     Reason::Unexpected => "unexpected_verify_error",

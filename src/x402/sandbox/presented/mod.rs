@@ -125,7 +125,9 @@ impl Presented {
         };
         let plainly = |reason: Reason| refuse(reason, reason.message());
         let required = |field: &str| {
-            let missing = || refuse(Reason::Requirements, &format!("paymentRequirements.{field} is malformed"));
+            let missing = || {
+                refuse(Reason::Requirements, &format!("paymentRequirements.{field} is malformed"))
+            };
             requirements[field].as_str().ok_or_else(missing)
         };
 
@@ -155,7 +157,8 @@ impl Presented {
             return Err(plainly(Reason::Asset));
         }
 
-        let separator = Domain { name: domain_name, version: domain_version, ..network.domain() }.separator();
+        let separator =
+            Domain { name: domain_name, version: domain_version, ..network.domain() }.separator();
         let digest = eip712::digest(&separator, &eip712::transfer_hash(&authorization));
         if eip712::recover(&digest, &signature) != Some(authorization.from) {
             return Err(plainly(Reason::Signature));
@@ -166,7 +169,10 @@ impl Presented {
         let amount_field = if second { "amount" } else { "maxAmountRequired" };
         let amount = required(amount_field)?;
         let required = whole_number(amount).ok_or_else(|| {
-            refuse(Reason::Requirements, &format!("paymentRequirements.{amount_field} is malformed"))
+            refuse(
+                Reason::Requirements,
+                &format!("paymentRequirements.{amount_field} is malformed"),
+            )
         })?;
         Ok(Self {
             authorization,

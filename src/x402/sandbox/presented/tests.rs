@@ -96,7 +96,10 @@ fn a_good_payment_is_read_in_both_versions() {
     let second = judged(&body(), NOW).unwrap();
     let first = judged(&body_v1(), NOW).unwrap();
     assert_eq!(second.digest, first.digest);
-    assert_eq!((second.network_name.as_str(), first.network_name.as_str()), ("eip155:84532", "base-sepolia"));
+    assert_eq!(
+        (second.network_name.as_str(), first.network_name.as_str()),
+        ("eip155:84532", "base-sepolia")
+    );
     let transfer = second.transfer().unwrap();
     assert_eq!(transfer.payer, wallet().address());
     assert_eq!(transfer.amount, Amount::micros_of(1_000_000));
@@ -112,7 +115,11 @@ fn the_same_payment_may_be_spelled_otherwise() {
         ("nonce", json!(format!("0x{}", "C3".repeat(32)))),
     ] {
         let body = with(&format!("/paymentPayload/payload/authorization/{field}"), value.clone());
-        assert_eq!(judged(&body, NOW).unwrap().digest, judged(&self::body(), NOW).unwrap().digest, "{value}");
+        assert_eq!(
+            judged(&body, NOW).unwrap().digest,
+            judged(&self::body(), NOW).unwrap().digest,
+            "{value}"
+        );
     }
     for field in ["payTo", "asset"] {
         let pointer = format!("/paymentRequirements/{field}");
@@ -153,9 +160,8 @@ fn what_was_not_signed_like_this_is_refused() {
 
 #[test]
 fn each_check_has_its_reason() {
-    let requirement = |field: &str, value: Value| {
-        reason(&with(&format!("/paymentRequirements/{field}"), value))
-    };
+    let requirement =
+        |field: &str, value: Value| reason(&with(&format!("/paymentRequirements/{field}"), value));
     assert_eq!(requirement("scheme", json!("upto")), Some(Reason::Scheme));
     assert_eq!(requirement("network", json!("eip155:8453")), Some(Reason::NetworkMismatch));
     assert_eq!(requirement("asset", json!(Address::new([1; 20]))), Some(Reason::Asset));
@@ -163,8 +169,14 @@ fn each_check_has_its_reason() {
     assert_eq!(requirement("amount", json!("1000001")), Some(Reason::ValueMismatch));
     assert_eq!(requirement("amount", json!("999999")), Some(Reason::ValueMismatch));
     assert_eq!(requirement("extra", Value::Null), Some(Reason::Domain));
-    assert_eq!(requirement("extra", json!({"name": "USD Coin", "version": "2"})), Some(Reason::Signature));
-    assert_eq!(reason(&with("/paymentPayload/accepted/scheme", json!("upto"))), Some(Reason::Scheme));
+    assert_eq!(
+        requirement("extra", json!({"name": "USD Coin", "version": "2"})),
+        Some(Reason::Signature)
+    );
+    assert_eq!(
+        reason(&with("/paymentPayload/accepted/scheme", json!("upto"))),
+        Some(Reason::Scheme)
+    );
 
     let elsewhere = body().to_string().replace("eip155:84532", "eip155:8453");
     assert_eq!(reason(&serde_json::from_str(&elsewhere).unwrap()), Some(Reason::Network));
@@ -184,7 +196,10 @@ fn each_check_has_its_reason() {
 
     let mut huge = with_signed("value", json!("9223372036854775808"));
     huge["paymentRequirements"]["amount"] = json!("9223372036854775808");
-    assert_eq!(judged(&huge, NOW).unwrap().transfer().err().map(|r| r.reason), Some(Reason::Balance));
+    assert_eq!(
+        judged(&huge, NOW).unwrap().transfer().err().map(|r| r.reason),
+        Some(Reason::Balance)
+    );
 }
 
 #[test]
@@ -195,7 +210,10 @@ fn the_window_is_kept_to_the_second() {
     assert_eq!(at(NOW + 294), None);
     assert_eq!(at(NOW + 295), Some(Reason::ValidBefore));
     assert_eq!(reason(&with_signed("validBefore", json!(u64::MAX.to_string()))), None);
-    assert_eq!(reason(&with_signed("validAfter", json!(u64::MAX.to_string()))), Some(Reason::ValidAfter));
+    assert_eq!(
+        reason(&with_signed("validAfter", json!(u64::MAX.to_string()))),
+        Some(Reason::ValidAfter)
+    );
 }
 
 #[test]
