@@ -59,12 +59,7 @@ impl Fingerprint {
         let value = serde_json::to_value(request).unwrap_or_default();
         let mut canonical = String::new();
         write_canonical(&value, &mut canonical);
-        Self(sha256([
-            b"bursar-request-v1".as_slice(),
-            method.as_bytes(),
-            route.as_bytes(),
-            canonical.as_bytes(),
-        ]))
+        Self(sha256([b"bursar-request-v1".as_slice(), method.as_bytes(), route.as_bytes(), canonical.as_bytes()]))
     }
 }
 
