@@ -1,18 +1,24 @@
-//! Money in: the x402 payment protocol.
+//! Money in: the x402 payment protocol, facilitators, top-ups and the sandbox.
 //!
-//! Here are the pure parts: what the wire looks like, what is offered, what a payment says and who
-//! signed it. Nothing in them does I/O or reads a clock.
+//! The protocol's own parts are pure: what the wire looks like, what is offered, what a payment says
+//! and who signed it. Effects are in `facilitator` and `chain` (where the process ends), `topup`
+//! (the order claim → settle → credit, and why) and `sandbox` (a facilitator of test dollars).
 
 mod address;
 mod authorization;
+pub mod chain;
+pub mod classify;
 pub mod eip712;
+mod exchange;
 mod extension;
+pub mod facilitator;
 pub mod header;
 mod matching;
 mod mismatch;
 mod network;
 mod offer;
 mod payment;
+pub mod sandbox;
 pub mod siwx;
 #[cfg(test)]
 mod vectors;
