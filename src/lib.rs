@@ -1,1 +1,2 @@
 pub mod ground;
+pub mod http;
