@@ -137,7 +137,12 @@ fn check_relations(reader: &mut Reader<'_>, settings: &Settings) {
         }
     };
     let owner_alone = database.url.is_none() && database.migration_url.is_some();
-    relate(!owner_alone, &DATABASE_URL, &[&MIGRATION_URL], "BURSAR_MIGRATION_URL is set");
+    relate(
+        !owner_alone,
+        &DATABASE_URL,
+        &[&MIGRATION_URL],
+        "BURSAR_MIGRATION_URL needs it beside itself",
+    );
     relate(!topup.min.is_zero(), &MIN_TOPUP, &[], "it is zero");
     relate(topup.min <= topup.max, &MAX_TOPUP, &[&MIN_TOPUP], "it is below BURSAR_MIN_TOPUP");
     relate(
