@@ -1,7 +1,10 @@
 pub mod accounts;
 pub mod checkout;
+pub mod cli;
+pub mod config;
 pub mod db;
 pub mod ground;
 pub mod http;
 pub mod ledger;
+pub mod telemetry;
 pub mod x402;

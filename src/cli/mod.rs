@@ -1,0 +1,184 @@
+//! The command line: what can be asked of the binary. It only reads; `main` dispatches.
+//!
+//! Settings come from the environment, never from flags, so that there is one place to look; the
+//! help of `serve` lists them from the table in [`crate::config`].
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::help_text;
+use crate::ground::Amount;
+
+const SETTINGS_HINT: &str = "\
+Settings come from environment variables; `bursar serve --help` lists them with their defaults.";
+
+/// Prepaid credits for software agents: x402 top-ups in, capped and verified checkouts out.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(name = "bursar", version, after_help = SETTINGS_HINT)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What Bursar can be asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the service
+    ///
+    /// Serves the HTTP API until SIGTERM or SIGINT, then finishes what it has begun. In test mode,
+    /// the default, it needs nothing: it starts a Postgres of its own and settles payments with a
+    /// sandbox. In live mode it refuses to start until everything that real money needs is set.
+    #[command(after_long_help = help_text())]
+    Serve,
+    /// Run the service in test mode and play the main job against it
+    ///
+    /// Signs up, tops up with a signed payment, checks out three items under a cap, and shows the
+    /// charges, the balance, the checks and the journal, each step as an agent sees it over HTTP.
+    /// Then it keeps serving and says what to try next.
+    #[command(after_help = SETTINGS_HINT)]
+    Demo(Demo),
+    /// Bring the database schema up to date
+    ///
+    /// Applies the migrations that are missing, as the role of BURSAR_MIGRATION_URL. In test mode
+    /// `serve` does this by itself; in live mode it never does.
+    #[command(after_help = SETTINGS_HINT)]
+    Migrate,
+    /// Print the OpenAPI document
+    ///
+    /// Writes the OpenAPI 3.1 document of the HTTP API to standard output. Needs no database.
+    Openapi,
+    /// Administer the service
+    #[command(subcommand, arg_required_else_help = true)]
+    Admin(Admin),
+    /// Export the journal
+    ///
+    /// Streams every transfer, in the order of the books, to standard output.
+    #[command(after_help = SETTINGS_HINT)]
+    Export(Export),
+    /// Check the ledger
+    ///
+    /// Recomputes every balance, lot, hold and cap from the transfers and compares. Prints each
+    /// check, changes nothing, and fails when one of them does.
+    #[command(after_help = SETTINGS_HINT)]
+    Check,
+    /// Buy something over x402, for trying it by hand
+    ///
+    /// Sends a POST request. When the answer is 402, shows the terms, pays them with a fresh test
+    /// wallet that the sandbox funds, repeats the request and shows the receipt. Pays on test
+    /// networks only.
+    Pay(Pay),
+}
+
+/// How to run the demo.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Demo {
+    /// Stop after the last step instead of serving on
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// What an operator does at the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Admin {
+    /// Make an API key
+    ///
+    /// Prints the key once; only its hash is kept. An operator key is not stored at all: set the
+    /// hash that is printed beside it as BURSAR_ADMIN_KEY_HASH.
+    #[command(after_help = SETTINGS_HINT)]
+    Key(Key),
+}
+
+/// Which key to make.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Key {
+    /// What the key may do
+    #[arg(long, value_enum, default_value_t = KeyRole::Operator)]
+    pub role: KeyRole,
+    /// An SKU that a fulfiller or verifier key is for; repeat it for more
+    #[arg(long = "sku", value_name = "SKU")]
+    pub skus: Vec<String>,
+}
+
+/// What a key made by the operator may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyRole {
+    /// Administer everything
+    Operator,
+    /// Submit results for its SKUs
+    Fulfiller,
+    /// Post verdicts for its SKUs
+    Verifier,
+}
+
+/// What to export.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Export {
+    /// How each transfer is written
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub format: ExportFormat,
+}
+
+/// How an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A header and one line per transfer
+    Csv,
+    /// One JSON object per line
+    Jsonl,
+}
+
+/// What to buy.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Pay {
+    /// Where to buy, for example http://127.0.0.1:8402/api/v1/credits/topup
+    pub url: String,
+    /// The JSON body of the request, for example '{"amount":"5.00"}'
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+    /// The most to pay, in dollars
+    #[arg(long, value_name = "AMOUNT", default_value = "1.00")]
+    pub max: Amount,
+}
+
+impl Cli {
+    /// Reads the process's arguments. Prints help, version or what is wrong, and ends the process,
+    /// where there is nothing to run.
+    pub fn from_args() -> Self {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads arguments, the first of which is the program's name.
+    pub fn read_from<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let cli = Self::try_parse_from(arguments)?;
+        if let Command::Admin(Admin::Key(key)) = &cli.command {
+            key.check()?;
+        }
+        Ok(cli)
+    }
+}
+
+impl Key {
+    /// A key for deliveries or verdicts names its SKUs; an operator key is for all of them.
+    fn check(&self) -> Result<(), clap::Error> {
+        let fault = match (self.role, self.skus.is_empty()) {
+            (KeyRole::Operator, true) | (KeyRole::Fulfiller | KeyRole::Verifier, false) => {
+                return Ok(());
+            }
+            (KeyRole::Operator, false) => "an operator key takes no --sku: it is for all of them",
+            (KeyRole::Fulfiller | KeyRole::Verifier, true) => {
+                "a fulfiller or verifier key needs --sku, once for each SKU that it is for"
+            }
+        };
+        Err(Cli::command().error(ErrorKind::ArgumentConflict, fault))
+    }
+}
+
+#[cfg(test)]
+mod tests;

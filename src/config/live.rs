@@ -1,0 +1,55 @@
+use crate::ground::Mode;
+
+use super::reader::Reader;
+use super::settings::{Facilitator, Settings};
+use super::values::pay_to;
+use super::variables::{
+    FACILITATOR_URL, PAY_TO, PUBLIC_URL, Preset, RPC_URL, TEST_PAY_TO, TRUST_FACILITATOR,
+    VARIABLES, Variable,
+};
+
+/// Refuses to start live without everything that live mode needs.
+pub(super) fn check(reader: &mut Reader<'_>, settings: &Settings) {
+    if reader.mode() != Some(Mode::Live) {
+        return;
+    }
+    for variable in VARIABLES {
+        require(reader, variable);
+    }
+    if settings.http.public_url.as_ref().is_some_and(|url| !url.is_https()) {
+        reader.refuse(&PUBLIC_URL, "live mode needs https");
+    }
+    let test_address = pay_to(TEST_PAY_TO).ok();
+    if Some(settings.payment.pay_to) == test_address {
+        reader.refuse(&PAY_TO, "nobody holds the key of the test address");
+    }
+    check_facilitator(reader, settings);
+    check_trust(reader, settings);
+}
+
+/// Refuses when a variable that live mode needs is unset.
+pub(super) fn require(reader: &mut Reader<'_>, variable: &Variable) {
+    if variable.live == Preset::Required && reader.set(variable).is_none() {
+        reader.refuse(variable, "live mode needs it");
+    }
+}
+
+/// A facilitator that pays nothing out would let anyone print credits.
+fn check_facilitator(reader: &mut Reader<'_>, settings: &Settings) {
+    let Facilitator::Url(url) = &settings.payment.facilitator else { return };
+    if !url.is_https() {
+        reader.refuse(&FACILITATOR_URL, "live mode needs https");
+    }
+    let own = settings.http.public_url.as_ref().is_some_and(|own| own.same_origin(url));
+    if own || url.is_sandbox() {
+        reader.refuse(&FACILITATOR_URL, "live mode takes no sandbox's word");
+    }
+}
+
+/// A node speaks for one network; a payment on another rests on the facilitator's word.
+fn check_trust(reader: &mut Reader<'_>, settings: &Settings) {
+    let covered = reader.set(&RPC_URL).is_some() && settings.payment.networks.len() <= 1;
+    if !covered && !settings.payment.trust_facilitator {
+        reader.refuse(&TRUST_FACILITATOR, "live mode needs proof or trust for every network");
+    }
+}

@@ -1,0 +1,166 @@
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ground::Mode;
+use crate::telemetry::LogSettings;
+
+use super::error::ConfigError;
+use super::live;
+use super::reader::Reader;
+use super::secret::Secret;
+use super::settings::{
+    Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, Need, PaymentSettings,
+    Settings, SignupSettings, TopupSettings,
+};
+use super::url::{postgres as postgres_url, web as web_url};
+use super::values::{key_hash, networks, pay_to, proxies, yes_or_no};
+use super::variables::{
+    ADMIN_KEY_HASH, BIND, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL,
+    GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP,
+    NETWORKS, PAY_TO, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RPC_URL, SETTLE_TIMEOUT_S,
+    SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUST_FACILITATOR, TRUSTED_PROXIES,
+    VERIFY_TIMEOUT_S, Variable,
+};
+
+impl Settings {
+    /// The settings in these variables, or everything that is wrong with them.
+    pub fn from_map(vars: &HashMap<String, String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(vars);
+        let settings = Self {
+            mode: reader.mode().unwrap_or(Mode::Test),
+            database: database(&mut reader, vars),
+            http: http(&mut reader),
+            payment: payment(&mut reader),
+            topup: topup(&mut reader),
+            signup: signup(&mut reader),
+            engine: EngineSettings {
+                lanes: reader.number(&LANES, 1..=64),
+                queue: reader.number(&QUEUE, 1..=1_000_000),
+            },
+            sweep_interval: Duration::from_millis(reader.number(&SWEEP_INTERVAL_MS, 10..=60_000)),
+            admin_key_hash: reader.optional(&ADMIN_KEY_HASH, key_hash).map(Secret::new),
+            log: log(&mut reader),
+        };
+        check_relations(&mut reader, &settings);
+        live::check(&mut reader, &settings);
+        reader.finish(settings)
+    }
+}
+
+impl Basics {
+    /// The settings in these variables, or everything that is wrong with them.
+    pub fn from_map(vars: &HashMap<String, String>, need: Need) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(vars);
+        let mode = reader.mode();
+        let basics = Self {
+            mode: mode.unwrap_or(Mode::Test),
+            database: database(&mut reader, vars),
+            log: log(&mut reader),
+        };
+        let unset = match need {
+            Need::Service => basics.database.url.is_none().then_some(&DATABASE_URL),
+            Need::Owner => basics.database.migration_url.is_none().then_some(&MIGRATION_URL),
+        };
+        let managed = basics.database.is_managed() && mode == Some(Mode::Test);
+        if let Some(variable) = unset.filter(|_| !managed && mode.is_some()) {
+            reader.refuse(variable, "this command needs it");
+        }
+        reader.finish(basics)
+    }
+}
+
+fn database(reader: &mut Reader<'_>, vars: &HashMap<String, String>) -> DatabaseSettings {
+    let path = |text: &str| Ok::<_, String>(PathBuf::from(text));
+    DatabaseSettings {
+        url: reader.optional(&DATABASE_URL, postgres_url).map(Secret::new),
+        migration_url: reader.optional(&MIGRATION_URL, postgres_url).map(Secret::new),
+        data_dir: reader.optional(&DATA_DIR, path),
+        pg_bin: reader.optional(&PG_BIN, path),
+        search_path: vars.get("PATH").map(OsString::from),
+        home: vars.get("HOME").map(PathBuf::from),
+        connections: reader.number(&DB_CONNECTIONS, 2..=1000),
+    }
+}
+
+fn http(reader: &mut Reader<'_>) -> HttpSettings {
+    HttpSettings {
+        bind: reader.parsed(&BIND),
+        public_url: reader.optional(&PUBLIC_URL, str::parse),
+        trusted_proxies: reader.optional(&TRUSTED_PROXIES, proxies).unwrap_or_default(),
+        rate_per_minute: reader.number(&RATE_PER_MINUTE, 1..=1_000_000),
+    }
+}
+
+fn payment(reader: &mut Reader<'_>) -> PaymentSettings {
+    let mode = reader.mode();
+    let facilitator = reader.optional(&FACILITATOR_URL, str::parse);
+    PaymentSettings {
+        pay_to: reader.value(&PAY_TO, pay_to),
+        networks: reader.value(&NETWORKS, |text| networks(text, mode)),
+        facilitator: facilitator.map_or(Facilitator::Sandbox, Facilitator::Url),
+        trust_facilitator: reader.value(&TRUST_FACILITATOR, yes_or_no),
+        rpc_url: reader.optional(&RPC_URL, web_url).map(Secret::new),
+        settle_timeout: Duration::from_secs(reader.number(&SETTLE_TIMEOUT_S, 1..=600)),
+        verify_timeout: Duration::from_secs(reader.number(&VERIFY_TIMEOUT_S, 1..=120)),
+    }
+}
+
+fn topup(reader: &mut Reader<'_>) -> TopupSettings {
+    TopupSettings {
+        default: reader.parsed(&DEFAULT_TOPUP),
+        min: reader.parsed(&MIN_TOPUP),
+        max: reader.parsed(&MAX_TOPUP),
+    }
+}
+
+fn signup(reader: &mut Reader<'_>) -> SignupSettings {
+    SignupSettings {
+        grant: reader.parsed(&SIGNUP_GRANT),
+        grant_budget_per_day: reader.parsed(&GRANT_BUDGET_PER_DAY),
+        grant_days: reader.number(&GRANT_DAYS, 1..=3650),
+        per_hour: reader.number(&SIGNUPS_PER_HOUR, 1..=1_000_000),
+    }
+}
+
+fn log(reader: &mut Reader<'_>) -> LogSettings {
+    LogSettings { filter: reader.parsed(&LOG), format: reader.parsed(&LOG_FORMAT) }
+}
+
+/// What must hold between settings. Judged only where each of them is right by itself.
+fn check_relations(reader: &mut Reader<'_>, settings: &Settings) {
+    let Settings { database, topup, signup, engine, .. } = settings;
+    let mut relate = |holds: bool, blamed: &Variable, others: &[&Variable], fault: &str| {
+        if !holds && !others.iter().any(|other| reader.has_problem(other)) {
+            reader.refuse(blamed, fault);
+        }
+    };
+    let owner_alone = database.url.is_none() && database.migration_url.is_some();
+    relate(
+        !owner_alone,
+        &DATABASE_URL,
+        &[&MIGRATION_URL],
+        "BURSAR_MIGRATION_URL needs it beside itself",
+    );
+    relate(!topup.min.is_zero(), &MIN_TOPUP, &[], "it is zero");
+    relate(topup.min <= topup.max, &MAX_TOPUP, &[&MIN_TOPUP], "it is below BURSAR_MIN_TOPUP");
+    relate(
+        (topup.min..=topup.max).contains(&topup.default),
+        &DEFAULT_TOPUP,
+        &[&MIN_TOPUP, &MAX_TOPUP],
+        "it is not between BURSAR_MIN_TOPUP and BURSAR_MAX_TOPUP",
+    );
+    relate(
+        signup.grant <= signup.grant_budget_per_day,
+        &GRANT_BUDGET_PER_DAY,
+        &[&SIGNUP_GRANT],
+        "it does not pay for one BURSAR_SIGNUP_GRANT",
+    );
+    relate(
+        usize::try_from(database.connections).is_ok_and(|count| count > engine.lanes),
+        &DB_CONNECTIONS,
+        &[&LANES],
+        "the lanes leave no connection for anything else",
+    );
+}

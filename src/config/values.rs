@@ -1,0 +1,76 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::ground::Mode;
+use crate::x402::{Address, Network};
+
+/// SHA-256 of nothing: what a hash tool prints when the key never reached it.
+const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// Reads `0` or `1`.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err("it is neither 0 nor 1"),
+    }
+}
+
+/// Reads the address that receives the money; what is sent to the zero address is lost.
+pub(super) fn pay_to(text: &str) -> Result<Address, String> {
+    let address = Address::parse_checksummed(text).map_err(|error| error.to_string())?;
+    if address.as_bytes() == &[0; 20] {
+        return Err("nobody holds the key of the zero address".to_owned());
+    }
+    Ok(address)
+}
+
+/// Reads the hash of an operator key.
+pub(super) fn key_hash(text: &str) -> Result<[u8; 32], &'static str> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|_| "it is not a SHA-256 in hexadecimal")?;
+    if hash == [0; 32] || text.eq_ignore_ascii_case(EMPTY_HASH) {
+        return Err("it is the hash of no key");
+    }
+    Ok(hash)
+}
+
+/// Reads networks that suit the mode: no test money in live mode, no real money in test mode.
+pub(super) fn networks(text: &str, mode: Option<Mode>) -> Result<Vec<&'static Network>, String> {
+    let mut networks = Vec::new();
+    for id in text.split(',').map(str::trim) {
+        let network =
+            Network::by_caip2(id).ok_or_else(|| format!("`{id}` is not a known network"))?;
+        match mode {
+            Some(Mode::Test) if network.mainnet => {
+                return Err(format!("{id} is a mainnet, and this is test mode"));
+            }
+            Some(Mode::Live) if !network.mainnet => {
+                return Err(format!("{id} is a testnet, and this is live mode"));
+            }
+            Some(Mode::Test | Mode::Live) | None => {}
+        }
+        if networks.contains(&network) {
+            return Err(format!("{id} is named twice"));
+        }
+        networks.push(network);
+    }
+    Ok(networks)
+}
+
+/// Reads addresses and networks of proxies.
+pub(super) fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
+    text.split(',').map(str::trim).map(proxy).collect()
+}
+
+/// A network of length 0 would believe the forwarding header of every client.
+fn proxy(text: &str) -> Result<IpNet, String> {
+    let alone = text.parse::<IpAddr>().map(IpNet::from);
+    let net = alone.or_else(|_| text.parse::<IpNet>());
+    let net = net.map_err(|_| format!("`{text}` is neither an address nor a network"))?;
+    if net.prefix_len() == 0 {
+        return Err(format!("{text} is every address there is"));
+    }
+    Ok(net)
+}

@@ -1,0 +1,271 @@
+//! The one table of environment variables.
+//!
+//! The parser takes names and defaults from it, `--help` and the README their text, and error
+//! messages what would be right, so none of them can disagree.
+
+use std::fmt::Write;
+
+use crate::ground::Mode;
+
+/// One environment variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
+    /// What a right value looks like.
+    pub right: &'static str,
+    /// What holds in test mode when it is unset.
+    pub test: Preset,
+    /// What holds in live mode when it is unset.
+    pub live: Preset,
+    /// Whether its value is kept out of messages and logs.
+    pub secret: bool,
+}
+
+/// What holds when a variable is unset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// This value, read like one that is set.
+    Value(&'static str),
+    /// Something that follows from the rest, said in words.
+    Derived(&'static str),
+    /// Nothing: what it sets stays off.
+    Unset,
+    /// Nothing, and Bursar does not start without it.
+    Required,
+}
+
+/// Receives test payments when nothing else is set. Nobody holds its key.
+pub const TEST_PAY_TO: &str = "0x00000000000000000000000000000000000b0454";
+
+/// An open variable that has one preset in both modes.
+const fn open(
+    name: &'static str,
+    meaning: &'static str,
+    right: &'static str,
+    preset: Preset,
+) -> Variable {
+    Variable { name, meaning, right, test: preset, live: preset, secret: false }
+}
+
+impl Variable {
+    /// The same variable with another preset in live mode.
+    const fn live(mut self, preset: Preset) -> Self {
+        self.live = preset;
+        self
+    }
+
+    /// The same variable, kept secret.
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// What holds in a mode when the variable is unset.
+    pub const fn preset(&self, mode: Mode) -> Preset {
+        match mode {
+            Mode::Test => self.test,
+            Mode::Live => self.live,
+        }
+    }
+
+    /// The default as text, for both modes at once where they agree.
+    pub fn default_text(&self) -> String {
+        if self.test == self.live {
+            self.test.text().to_owned()
+        } else {
+            format!("{}; in live: {}", self.test.text(), self.live.text())
+        }
+    }
+}
+
+impl Preset {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Value(text) | Self::Derived(text) => text,
+            Self::Unset => "none",
+            Self::Required => "required",
+        }
+    }
+}
+
+macro_rules! variables {
+    ($($id:ident = $variable:expr;)*) => {
+        $(pub(super) const $id: Variable = $variable;)*
+
+        /// Every environment variable, in the order in which documents list them.
+        pub const VARIABLES: &[Variable] = &[$($id),*];
+    };
+}
+
+use Preset::{Derived, Required, Unset, Value};
+
+variables! {
+    MODE = open("BURSAR_MODE",
+        "Whether real money is at stake. Stamped into the database.",
+        "test or live", Value("test"));
+    DATABASE_URL = open("DATABASE_URL",
+        "Postgres 15 or later, as the service's role. Without it, in test mode, Bursar runs a Postgres of its own.",
+        "postgres://user:password@host:5432/database", Derived("a Postgres of its own"))
+        .live(Required).secret();
+    MIGRATION_URL = open("BURSAR_MIGRATION_URL",
+        "The same database as the role that owns the tables; only migrations use it.",
+        "postgres://owner:password@host:5432/database, beside DATABASE_URL", Unset).secret();
+    BIND = open("BURSAR_BIND",
+        "Address and port to listen on.",
+        "an address and a port like 127.0.0.1:8402", Value("127.0.0.1:8402"));
+    PUBLIC_URL = open("BURSAR_PUBLIC_URL",
+        "Where clients reach Bursar. Payment terms name it; https in live mode.",
+        "an http or https URL without query, fragment and credentials; https in live mode",
+        Derived("http://<BURSAR_BIND>")).live(Required);
+    DATA_DIR = open("BURSAR_DATA_DIR",
+        "Where the Postgres that Bursar runs keeps its files.",
+        "a path", Derived(".data here, /var/lib/bursar as root")).live(Unset);
+    PG_BIN = open("BURSAR_PG_BIN",
+        "Directory of the Postgres binaries for that Postgres.",
+        "a directory that holds initdb and postgres", Derived("searched for")).live(Unset);
+    PAY_TO = open("BURSAR_PAY_TO",
+        "Address that receives the payments. In live mode, one whose key you hold.",
+        "0x and 40 hexadecimal digits, all in one case or with the right EIP-55 checksum",
+        Value(TEST_PAY_TO)).live(Required);
+    NETWORKS = open("BURSAR_NETWORKS",
+        "Networks to be paid on, most wanted first: testnets in test mode, mainnets in live mode.",
+        "a comma list of known CAIP-2 ids: testnets like eip155:84532 in test mode, mainnets like eip155:8453 in live mode",
+        Value("eip155:84532")).live(Value("eip155:8453"));
+    FACILITATOR_URL = open("BURSAR_FACILITATOR_URL",
+        "The x402 facilitator that verifies and settles payments; https in live mode.",
+        "an http or https URL without query, fragment and credentials; in live mode https and not a sandbox",
+        Derived("the sandbox built in")).live(Required);
+    TRUST_FACILITATOR = open("BURSAR_TRUST_FACILITATOR",
+        "1 says that a settlement may rest on the facilitator's word alone. Live mode needs it for every network that BURSAR_RPC_URL does not cover.",
+        "0 or 1; in live mode 1, unless BURSAR_RPC_URL covers the only network", Value("0"));
+    RPC_URL = open("BURSAR_RPC_URL",
+        "JSON-RPC node of one network; settlements there are read from the chain before they are credited.",
+        "an http or https URL", Unset).secret();
+    DEFAULT_TOPUP = open("BURSAR_DEFAULT_TOPUP",
+        "Dollars of a top-up that names no amount.",
+        "a decimal amount like 1.00, from BURSAR_MIN_TOPUP to BURSAR_MAX_TOPUP", Value("1.00"));
+    MIN_TOPUP = open("BURSAR_MIN_TOPUP",
+        "Dollars of the smallest top-up.",
+        "a decimal amount like 0.01, above zero", Value("0.01"));
+    MAX_TOPUP = open("BURSAR_MAX_TOPUP",
+        "Dollars of the largest top-up.",
+        "a decimal amount like 1000.00, at least BURSAR_MIN_TOPUP", Value("1000.00"));
+    SIGNUP_GRANT = open("BURSAR_SIGNUP_GRANT",
+        "Promotional dollars for a new account.",
+        "a decimal amount like 25.00, or 0", Value("25.00")).live(Value("0"));
+    GRANT_BUDGET_PER_DAY = open("BURSAR_GRANT_BUDGET_PER_DAY",
+        "Promotional dollars granted per UTC day, over all accounts.",
+        "a decimal amount like 1000.00, at least BURSAR_SIGNUP_GRANT", Value("1000.00"))
+        .live(Value("0"));
+    GRANT_DAYS = open("BURSAR_GRANT_DAYS",
+        "Days until promotional credits expire.",
+        "a whole number from 1 to 3650", Value("90"));
+    SIGNUPS_PER_HOUR = open("BURSAR_SIGNUPS_PER_HOUR",
+        "Signups per hour and client address.",
+        "a whole number from 1 to 1000000", Value("20"));
+    ADMIN_KEY_HASH = open("BURSAR_ADMIN_KEY_HASH",
+        "SHA-256 of the operator key; `bursar admin key` makes both.",
+        "the 64 hexadecimal digits that `bursar admin key` prints", Unset).live(Required).secret();
+    TRUSTED_PROXIES = open("BURSAR_TRUSTED_PROXIES",
+        "Networks of the proxies whose forwarding header names the client.",
+        "a comma list of addresses or networks like 10.0.0.0/8, none of them /0", Unset);
+    LANES = open("BURSAR_LANES",
+        "Lanes of the ledger engine, each with a database connection.",
+        "a whole number from 1 to 64", Value("2"));
+    QUEUE = open("BURSAR_QUEUE",
+        "Commands that may wait for the engine before callers are told to come back.",
+        "a whole number from 1 to 1000000", Value("4096"));
+    DB_CONNECTIONS = open("BURSAR_DB_CONNECTIONS",
+        "Database connections of this process.",
+        "a whole number from 2 to 1000, more than BURSAR_LANES", Value("10"));
+    SETTLE_TIMEOUT_S = open("BURSAR_SETTLE_TIMEOUT_S",
+        "Seconds until a settlement without an answer counts as unknown.",
+        "a whole number from 1 to 600", Value("60"));
+    VERIFY_TIMEOUT_S = open("BURSAR_VERIFY_TIMEOUT_S",
+        "Seconds to wait for the facilitator to verify a payment.",
+        "a whole number from 1 to 120", Value("15"));
+    SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
+        "Milliseconds between looks for passed deadlines.",
+        "a whole number from 10 to 60000", Value("500"));
+    RATE_PER_MINUTE = open("BURSAR_RATE_PER_MINUTE",
+        "Requests per minute and API key, or client address without one.",
+        "a whole number from 1 to 1000000", Value("600"));
+    LOG = open("BURSAR_LOG",
+        "What is logged: a level, or target=level pairs.",
+        "off, error, warn, info, debug or trace, or pairs like info,bursar::ledger=debug",
+        Value("info"));
+    LOG_FORMAT = open("BURSAR_LOG_FORMAT",
+        "How log lines look: text or json.",
+        "text or json", Value("text"));
+}
+
+/// The variable of this name.
+pub fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}
+
+/// The table for `--help`.
+pub fn help_text() -> String {
+    let mut text = String::from("Environment variables (an empty one counts as unset):\n");
+    for variable in VARIABLES {
+        let Variable { name, meaning, .. } = variable;
+        let default = variable.default_text();
+        write!(text, "  {name}\n          {meaning}\n          [default: {default}]\n")
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// The table for the README, which a test compares with it.
+pub fn markdown_table() -> String {
+    let mut text = String::from("| Variable | Meaning | Default |\n| --- | --- | --- |\n");
+    for variable in VARIABLES {
+        let default = match (variable.test, variable.live) {
+            (Value(value), live) if live == variable.test => format!("`{value}`"),
+            (Value(test), Value(live)) => format!("`{test}`; in live: `{live}`"),
+            (Value(test), live) => format!("`{test}`; in live: {}", live.text()),
+            (Derived(_) | Unset | Required, _) => variable.default_text(),
+        };
+        writeln!(text, "| `{}` | {} | {} |", variable.name, variable.meaning, escaped(&default))
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// Keeps Markdown from taking a placeholder for an HTML tag.
+fn escaped(text: &str) -> String {
+    text.replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_is_documented_once() {
+        for variable in VARIABLES {
+            let same = VARIABLES.iter().filter(|other| other.name == variable.name).count();
+            assert_eq!(same, 1, "{}", variable.name);
+            assert!(variable.name == "DATABASE_URL" || variable.name.starts_with("BURSAR_"));
+            assert!(variable.meaning.ends_with('.'), "{}", variable.name);
+            assert!(!variable.right.is_empty(), "{}", variable.name);
+            assert!(help_text().contains(&format!("  {}\n", variable.name)));
+            assert!(markdown_table().contains(&format!("| `{}` |", variable.name)));
+            for part in [variable.meaning, variable.right, &variable.default_text()] {
+                assert!(!part.contains(['|', '\n']), "{} would break the table", variable.name);
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_of_both_modes_are_said() {
+        let text = |name| find(name).unwrap().default_text();
+        assert_eq!(text("BURSAR_SIGNUP_GRANT"), "25.00; in live: 0");
+        assert_eq!(text("BURSAR_LANES"), "2");
+        assert_eq!(text("DATABASE_URL"), "a Postgres of its own; in live: required");
+        assert!(find("BURSAR_NOTHING").is_none());
+    }
+}
