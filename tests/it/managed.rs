@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use bursar::db::managed::{
     Account, ManagedError, ManagedPostgres, Role, clean_command, default_root, find_binaries,
@@ -301,13 +300,6 @@ fn a_directory_that_the_servers_user_cannot_enter_is_named() {
     let root = dir.0.join("inner");
     let error = runtime.block_on(ManagedPostgres::start(&root, &surroundings())).unwrap_err();
     assert!(matches!(error, ManagedError::Unreachable { .. }), "{error:?}");
-}
-
-#[tokio::test]
-async fn an_idle_start_is_quick() {
-    let dir = Dir::new();
-    start(&dir.0).await.stop().await.unwrap();
-    tokio::time::timeout(Duration::from_secs(2), start(&dir.0)).await.unwrap();
 }
 
 #[test]

