@@ -151,6 +151,7 @@ Do one of these and start again:
   Debian, Ubuntu      apt-get install postgresql
   Fedora, RHEL        dnf install postgresql-server
   Alpine              apk add postgresql17
+  Arch                pacman -S postgresql
   macOS               brew install postgresql@17
   binaries elsewhere  set BURSAR_PG_BIN to the directory that holds `postgres` and `initdb`
   a running server    set DATABASE_URL";
