@@ -2,6 +2,7 @@
 //! Knows nothing about money.
 
 pub mod claims;
+pub mod managed;
 mod schema;
 
 use std::time::Duration;

@@ -1,0 +1,4 @@
+//! What the tests stand on.
+
+mod local;
+pub mod postgres;
