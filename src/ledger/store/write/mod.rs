@@ -5,7 +5,6 @@ mod holds;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::ground::BookId;
 use crate::ledger::command::Books;
@@ -97,8 +96,7 @@ async fn insert_transfers(tx: &mut PgConnection, books: &[&Book]) -> Result<(), 
         &rows.iter().map(|(_, t)| t.transaction.0).collect::<Vec<_>>(),
         &rows.iter().map(|(_, t)| t.subject).collect::<Vec<_>>(),
         &rows.iter().map(|(_, t)| t.lot.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, t)| t.reverses.map(|id| id.0)).collect::<Vec<_>>()
-            as &[Option<Uuid>],
+        &rows.iter().map(|(_, t)| t.reverses.map(|id| id.0)).collect::<Vec<_>>() as _,
         &rows.iter().map(|(_, t)| t.amount.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, t)| t.debit_after.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, t)| t.credit_after.micros()).collect::<Vec<_>>(),
@@ -136,9 +134,9 @@ async fn insert_lots(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx:
         &rows.iter().map(|(_, l)| l.amount.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.remaining.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.granted_at).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, l)| l.expires_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|(_, l)| l.expires_at).collect::<Vec<_>>() as _,
         &rows.iter().map(|(_, l)| l.origin).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, l)| l.parent.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|(_, l)| l.parent.map(|id| id.0)).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;
