@@ -146,7 +146,7 @@ pub async fn fill(
     if !wants.spenders.is_empty() {
         caps::spenders(tx, books, wants).await?;
     }
-    if !wants.spenders.is_empty() || !wants.holds.is_empty() {
+    if !wants.spenders.is_empty() || !wants.holds.is_empty() || !wants.spent.is_empty() {
         caps::caps(tx, books).await?;
         caps::usage(tx, books).await?;
     }
