@@ -71,8 +71,7 @@ pub(super) async fn run(
     let decided: Vec<_> = decisions
         .iter()
         .filter(|(_, (_, decision))| decision.kept)
-        .map(|((book, command), (identity, decision))| {
-            debug_assert_eq!(*command, identity.command);
+        .map(|((book, _), (identity, decision))| {
             let at = books.get(book).map_or(time, |book| book.now);
             Decided { book: *book, identity: *identity, decision, at }
         })
