@@ -7,6 +7,7 @@ mod facilitator;
 mod http_base;
 mod http_demo;
 mod http_wire;
+mod ledger;
 mod managed;
 mod peer;
 mod sandbox;
