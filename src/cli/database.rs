@@ -55,6 +55,19 @@ pub async fn open(
     Ok(database)
 }
 
+/// Opens the database as it is, without looking at its schema. A managed server that another process
+/// runs is joined: looking at a ledger does not need it stopped.
+pub async fn join(settings: &DatabaseSettings) -> Result<Database, DatabaseError> {
+    match connect(settings, Missing::Refuse).await {
+        Err(DatabaseError::Managed(ManagedError::InUse { root, .. })) => Ok(Database {
+            service: ManagedPostgres::of_another_process(&root, Role::Service)?,
+            owner: ManagedPostgres::of_another_process(&root, Role::Owner)?,
+            managed: None,
+        }),
+        opened => opened,
+    }
+}
+
 /// Opens the database as it is, without looking at its schema.
 pub async fn connect(
     settings: &DatabaseSettings,

@@ -204,7 +204,7 @@ async fn check() -> Result<ExitCode, Failure> {
 async fn reports() -> Result<(Finance, database::Database), Failure> {
     let basics = Basics::from_env(Need::Service)?;
     telemetry::init(&basics.log)?;
-    let database = database::connect(&basics.database, Missing::Refuse).await?;
+    let database = database::join(&basics.database).await?;
     let pool = db::report_pool(database.service.clone(), 2);
     db::check(&pool, basics.mode).await?;
     Ok((Finance::new(pool), database))
