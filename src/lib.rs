@@ -3,6 +3,7 @@ pub mod checkout;
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod finance;
 pub mod ground;
 pub mod http;
 pub mod ledger;
