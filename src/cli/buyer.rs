@@ -52,11 +52,6 @@ impl Buyer {
         self.wallet.address().to_string()
     }
 
-    /// The wallet itself, to sign in with.
-    pub fn wallet(&self) -> &Wallet {
-        &self.wallet
-    }
-
     /// Reads the terms of a 402 and chooses the first that can be paid.
     pub fn choose(&self, headers: &HeaderMap, max: Amount) -> Result<Chosen, BuyerError> {
         let text = headers.get("payment-required").and_then(|value| value.to_str().ok());
@@ -93,7 +88,7 @@ impl Buyer {
             value,
             valid_after: 0,
             valid_before: end.saturating_add(chosen.requirements.max_timeout_seconds),
-            nonce: Nonce(entropy.array()),
+            nonce: Nonce::new(entropy.array()),
         };
         let signature = self.wallet.sign_digest(&transfer_digest(chosen.network, &authorization));
         Ok(header::encode(&json!({

@@ -6,6 +6,7 @@
 mod buyer;
 mod database;
 mod demo;
+mod gauges;
 mod pay;
 mod run;
 mod service;

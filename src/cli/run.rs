@@ -142,8 +142,7 @@ async fn migrate() -> Result<ExitCode, Failure> {
 }
 
 fn openapi() -> Result<ExitCode, Failure> {
-    let mut text = http::openapi_text();
-    text.push('\n');
+    let text = http::api_document_json();
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -182,7 +181,7 @@ async fn export_journal(format: ExportFormat) -> Result<ExitCode, Failure> {
         ExportFormat::Csv => Format::Csv,
         ExportFormat::Jsonl => Format::Jsonl,
     };
-    let mut journal = Box::pin(finance.journal(Scope::All, format));
+    let mut journal = finance.journal(Scope::All, format).await?;
     let mut out = std::io::stdout().lock();
     while let Some(chunk) = journal.try_next().await? {
         out.write_all(&chunk)?;

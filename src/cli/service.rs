@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -16,7 +15,7 @@ use crate::db::managed::ManagedPostgres;
 use crate::db;
 use crate::finance::Finance;
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::http::{self, AppState};
+use crate::http::{self, AppState, ServerHandle};
 use crate::ledger::{self, Engine};
 use crate::x402::chain::{Chain, RpcChain, RpcSettings};
 use crate::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
@@ -24,6 +23,7 @@ use crate::x402::sandbox::Sandbox;
 use crate::x402::topup::{self, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
+use super::gauges;
 use super::workers::Workers;
 
 /// Why the service did not start.
@@ -48,7 +48,6 @@ pub struct Service {
     /// Where clients reach it.
     pub public_url: String,
     pub clock: Arc<dyn Clock>,
-    pub entropy: Arc<dyn Entropy>,
     pub finance: Finance,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
@@ -101,7 +100,10 @@ impl Service {
             topups.clone(),
             accounts.clone(),
         );
-        let state = AppState {
+        let state = Arc::new(AppState {
+            mode: settings.mode,
+            public_url: public_url.clone(),
+            metrics: gauges::metrics(&topups, &checkouts, &engine),
             accounts,
             checkouts,
             topups,
@@ -109,17 +111,15 @@ impl Service {
             pool: pool.clone(),
             engine,
             sandbox,
-            mode: settings.mode,
-            public_url: public_url.clone(),
+            networks: settings.payment.networks.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            networks: settings.payment.networks.clone(),
-        };
+        });
         let server = http::serve(
             listener,
             http_settings(settings, &public_url),
-            entropy.clone(),
-            http::api(state),
+            entropy,
+            http::routes(state),
         )?;
         let handle = server.handle();
         let server = tokio::spawn(server);
@@ -127,7 +127,6 @@ impl Service {
             local_url: local_url.join(""),
             public_url,
             clock,
-            entropy,
             finance,
             handle,
             server,

@@ -129,6 +129,11 @@ impl TopUps {
         }
     }
 
+    /// Whether the facilitator answers at all.
+    pub async fn facilitator_answers(&self) -> bool {
+        self.0.facilitator.supported().await.is_ok()
+    }
+
     /// Whether an amount can be bought.
     pub fn check_amount(&self, amount: Amount) -> Result<(), PayError> {
         let settings = &self.0.settings;
