@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use bursar::cli::Cli;
+use bursar::cli::{Cli, Command};
 use bursar::config::Settings;
-use bursar::telemetry;
+use bursar::{http, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::from_args();
+    if let Command::Openapi = cli.command {
+        print!("{}", http::api_document_json());
+        return ExitCode::SUCCESS;
+    }
     match start() {
         Ok(settings) => {
             tracing::error!(command = ?cli.command, mode = %settings.mode, "no command runs yet");
