@@ -221,11 +221,6 @@ impl Checkouts {
 
     /// The worker that enforces the deadlines.
     pub fn sweeper(&self) -> Sweeper {
-        Sweeper::new(
-            self.pool.clone(),
-            self.engine.clone(),
-            self.clock.clone(),
-            self.entropy.clone(),
-        )
+        Sweeper::new(self.pool.clone(), self.engine.clone(), self.clock.clone())
     }
 }

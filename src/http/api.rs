@@ -8,7 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, results,
-    sandbox, service, wallets,
+    sandbox, service, topups, wallets,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -34,6 +34,7 @@ pub fn api_document_json() -> String {
 fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(accounts::open_account);
     config.service(wallets::issue_challenge).service(wallets::claim_wallet);
+    config.service(topups::topup).service(topups::get_topup);
     config.service(credits::read_credits).service(credits::read_history);
     config.service(catalog::read_catalog);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);

@@ -6,15 +6,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::finance::HistoryEntry;
-use crate::ground::{
-    Amount, BookId, ChargeId, HoldId, KeyId, LotId, Page, ReversalId, TopupId, TransactionId,
-};
+use crate::ground::{Amount, BookId, LotId, Page};
 use crate::http::auth::{Customer, Granted};
 use crate::http::extract::ApiQuery;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
-use crate::ledger::{self, Balance, LotRow, Movement, Role};
+use crate::ledger::{self, Balance, LotRow};
 
 /// How many lots are listed.
 const LOTS_MAX: i64 = 100;
@@ -71,34 +69,6 @@ pub struct LotView {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// One transfer of an account's journal.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HistoryView {
-    /// Its number in the account, without gaps.
-    pub seq: i64,
-    /// The transaction that it is a part of.
-    pub transaction_id: TransactionId,
-    /// What happened.
-    pub movement: Movement,
-    /// The debited role.
-    pub debit: Role,
-    /// The credited role.
-    pub credit: Role,
-    /// How much.
-    pub amount: Amount,
-    /// The id of what it belongs to: a top-up, key, hold, charge, reversal or lot.
-    #[schema(example = "chg_0199f0a1b2c37d4e8f90a1b2c3d4e5f6")]
-    pub subject: String,
-    /// The grant that it moves.
-    pub lot_id: LotId,
-    /// When it was written.
-    pub recorded_at: DateTime<Utc>,
-    /// When it took effect.
-    pub effective_at: DateTime<Utc>,
-    /// What was available after it.
-    pub available_after: Amount,
-}
-
 impl CreditsView {
     fn of(account: BookId, balance: Balance, lots: Vec<LotRow>) -> Self {
         let sum = |one: Amount, other| one.checked_add(other).unwrap_or(Amount::MAX);
@@ -135,33 +105,6 @@ impl From<LotRow> for LotView {
     }
 }
 
-impl From<HistoryEntry> for HistoryView {
-    fn from(entry: HistoryEntry) -> Self {
-        let subject = entry.subject;
-        let subject = match entry.movement {
-            Movement::Topup => TopupId(subject).to_string(),
-            Movement::Grant => KeyId(subject).to_string(),
-            Movement::Hold | Movement::Release => HoldId(subject).to_string(),
-            Movement::Capture => ChargeId(subject).to_string(),
-            Movement::Reversal => ReversalId(subject).to_string(),
-            Movement::Expiry => LotId(subject).to_string(),
-        };
-        Self {
-            seq: entry.seq,
-            transaction_id: entry.transaction_id,
-            movement: entry.movement,
-            debit: entry.debit,
-            credit: entry.credit,
-            amount: entry.amount,
-            subject,
-            lot_id: entry.lot_id,
-            recorded_at: entry.recorded_at,
-            effective_at: entry.effective_at,
-            available_after: entry.balance_after,
-        }
-    }
-}
-
 /// The balance
 #[utoipa::path(
     tag = "credits",
@@ -193,7 +136,7 @@ pub async fn read_credits(
     security(("api_key" = [])),
     params(Paging),
     responses(
-        (status = 200, description = "A page of transfers", body = Page<HistoryView>),
+        (status = 200, description = "A page of transfers", body = Page<HistoryEntry>),
         (status = 401, response = Problem),
         (status = 403, response = Problem),
         (status = 422, response = Problem),
@@ -207,6 +150,5 @@ pub async fn read_history(
 ) -> Result<HttpResponse, Problem> {
     let page = access.asked.0.read::<i64>()?;
     let rows = state.finance.history(access.caller.account, page.after, page.rows()).await?;
-    let rows: Vec<HistoryView> = rows.into_iter().map(HistoryView::from).collect();
     Ok(page.answer(&request, rows, |row| row.seq.to_string()))
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::{KeyRole, Principal};
-use crate::finance::{Format, Scope};
+use crate::finance::{Format, Scope, TrialBalance};
 use crate::http::Problem;
 use crate::http::auth::{Granted, Reader};
 use crate::http::extract::ApiQuery;
@@ -61,7 +61,7 @@ pub async fn export_journal(
         ExportFormat::Csv => (Format::Csv, "text/csv; charset=utf-8", "journal.csv"),
         ExportFormat::Jsonl => (Format::Jsonl, "application/x-ndjson", "journal.jsonl"),
     };
-    let mut chunks = Box::pin(state.finance.journal(scope(&access.caller), format));
+    let mut chunks = state.finance.journal(scope(&access.caller), format).await?;
     // The first chunk is awaited, so that a database that is gone is still a proper answer. What
     // breaks later ends the connection without the final chunk, which no client takes for the end.
     let first = chunks.next().await.transpose()?;
@@ -79,7 +79,7 @@ pub async fn export_journal(
     tag = "ledger",
     security(("api_key" = [])),
     responses(
-        (status = 200, description = "The balance of every role", body = Object),
+        (status = 200, description = "The balance of every role", body = TrialBalance),
         (status = 401, response = Problem),
         (status = 403, response = Problem),
     ),

@@ -36,6 +36,7 @@ mod server;
 mod service;
 mod settings;
 mod state;
+mod topups;
 mod wallets;
 
 pub use api::{api_document, api_document_json, routes};
@@ -47,6 +48,7 @@ pub use middleware::vouch;
 pub use openapi::{API_KEY, document, operations};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use problem_body::{Next, ProblemBody};
+pub use actix_web::dev::ServerHandle;
 pub use server::serve;
 pub use settings::{HttpSettings, Quota};
-pub use state::{AppState, FacilitatorProbe};
+pub use state::AppState;

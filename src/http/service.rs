@@ -72,7 +72,7 @@ pub async fn say_alive(state: web::Data<AppState>) -> HttpResponse {
 #[get("/readyz")]
 pub async fn say_ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     let schema = timeout(PROBE_TIMEOUT, db::check(&state.pool, state.mode));
-    let facilitator = timeout(PROBE_TIMEOUT, (state.facilitator_probe)());
+    let facilitator = timeout(PROBE_TIMEOUT, state.topups.facilitator_answers());
     let (schema, facilitator) = futures_util::future::join(schema, facilitator).await;
     let reachable = matches!(facilitator, Ok(true));
     let (database, schema) = match schema {

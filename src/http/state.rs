@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 
 use crate::accounts::Accounts;
 use crate::checkout::Checkouts;
 use crate::finance::Finance;
-use crate::ground::{Amount, Clock, Entropy, Mode};
+use crate::ground::{Clock, Entropy, Mode};
 use crate::http::metrics::Metrics;
 use crate::ledger::Engine;
 use crate::x402::Network;
 use crate::x402::sandbox::Sandbox;
 use crate::x402::siwx::Audience;
-
-/// Asks whether the payment facilitator can be reached.
-pub type FacilitatorProbe = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+use crate::x402::topup::TopUps;
 
 /// The floors below, and what this process was told.
 pub struct AppState {
@@ -27,6 +24,8 @@ pub struct AppState {
     pub public_url: String,
     /// Who may spend.
     pub accounts: Accounts,
+    /// Money in.
+    pub topups: TopUps,
     /// Money out.
     pub checkouts: Checkouts,
     /// Reports.
@@ -39,14 +38,10 @@ pub struct AppState {
     pub sandbox: Option<Sandbox>,
     /// The networks that can be paid on, most wanted first.
     pub networks: Vec<&'static Network>,
-    /// The smallest top-up.
-    pub topup_min: Amount,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Asked by the readiness probe.
-    pub facilitator_probe: FacilitatorProbe,
     /// What `/metrics` shows.
     pub metrics: Metrics,
 }

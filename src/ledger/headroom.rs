@@ -40,11 +40,9 @@ impl Book {
         for (cap, _) in &self.caps {
             if cap.span != Span::Checkout && cap.spender.is_none_or(|of| of == spender) {
                 let key = (cap.spender, cap.span, cap.span.window_start(self.now));
-                self.usage.entry(key).or_insert(Usage {
-                    cap: Some(cap.id),
-                    used: Amount::ZERO,
-                    fate: Fate::New,
-                });
+                let none = Usage { cap: None, used: Amount::ZERO, fate: Fate::New };
+                // A seed that was read for a cap to come counts for this one too.
+                self.usage.entry(key).or_insert(none).cap = Some(cap.id);
             }
         }
         self.change_usage(spender, self.now, |used| used.checked_add(amount).ok_or(Fault::Overflow))

@@ -20,6 +20,7 @@ mod offer;
 mod payment;
 pub mod sandbox;
 pub mod siwx;
+pub mod topup;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

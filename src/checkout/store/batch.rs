@@ -1,7 +1,6 @@
 //! What a batch reads and writes, set-based.
 
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::checkout::annex::{ChargeFacts, CheckoutRows};
 use crate::checkout::{Item, ResultFacts, ResultState};
@@ -279,8 +278,7 @@ async fn decide_results(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
         &decided.iter().map(|(_, d)| d.accepted).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.verdict.clone()).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.at).collect::<Vec<_>>(),
-        &decided.iter().map(|(_, d)| d.charge.map(|id| id.0)).collect::<Vec<_>>()
-            as &[Option<Uuid>],
+        &decided.iter().map(|(_, d)| d.charge.map(|id| id.0)).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;

@@ -39,7 +39,7 @@ pub(super) async fn run(
     let time = read::time(&mut tx).await?;
     let time = time.checked_add_signed(workshop.clock.offset()).unwrap_or(time);
     for book in books.values_mut() {
-        book.now = book.now.max(time);
+        book.set_time(time);
     }
     let stored = read::outcomes(&mut tx, &identities).await?;
 
@@ -71,8 +71,7 @@ pub(super) async fn run(
     let decided: Vec<_> = decisions
         .iter()
         .filter(|(_, (_, decision))| decision.kept)
-        .map(|((book, command), (identity, decision))| {
-            debug_assert_eq!(*command, identity.command);
+        .map(|((book, _), (identity, decision))| {
             let at = books.get(book).map_or(time, |book| book.now);
             Decided { book: *book, identity: *identity, decision, at }
         })

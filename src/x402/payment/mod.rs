@@ -1,3 +1,5 @@
+//! A payment as a buyer presents it: decoded from its header, and which payment it is.
+
 mod error;
 mod identity;
 mod version;

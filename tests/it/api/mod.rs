@@ -12,6 +12,7 @@ mod wallet;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use bursar::accounts::{Accounts, ApiKey, SignupSettings, key_hash};
@@ -21,12 +22,14 @@ use bursar::finance::Finance;
 use bursar::ground::{Amount, Clock, Entropy, Mode, ShiftedClock, SystemEntropy};
 use bursar::http::{AppState, Gauge, HttpSettings, Metrics, routes, serve};
 use bursar::ledger::{Engine, EngineSettings};
-use bursar::x402::Network;
+use bursar::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
 use bursar::x402::sandbox::Sandbox;
-use futures_util::FutureExt;
+use bursar::x402::topup::{TopUps, TopupSettings};
+use bursar::x402::{Address, Network};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use super::facilitator::install_tls;
 use super::support::postgres::TestDatabase;
@@ -104,20 +107,20 @@ impl Api {
         let test_dollars =
             || Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), vec![network()]);
         let queue = engine.clone();
+        let topups = open_topups(&url, &pool, &engine, &clock, &entropy);
         let state = AppState {
             mode: Mode::Test,
             public_url: url.clone(),
             accounts,
             sandbox: sandbox.then(test_dollars),
-            finance: Finance::new(pool.clone()),
+            finance: Finance::new(db::report_pool(database.service_options(), 2)),
             checkouts: checkouts.clone(),
+            topups,
             pool,
             engine,
             networks: vec![network()],
-            topup_min: dollars("0.01"),
             clock,
             entropy: entropy.clone(),
-            facilitator_probe: Arc::new(|| async { true }.boxed()),
             metrics: metrics.with(move || {
                 let value = i64::try_from(queue.queued()).unwrap();
                 let (name, help) = ("bursar_engine_queue_depth", "Commands that wait");
@@ -247,6 +250,39 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+}
+
+/// Top-ups that the service's own sandbox settles, over HTTP.
+fn open_topups(
+    url: &str,
+    pool: &PgPool,
+    engine: &Engine,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> TopUps {
+    let facilitator_url = format!("{url}/sandbox/facilitator");
+    let facilitator = HttpFacilitator::new(&facilitator_url, FacilitatorSettings::default());
+    let settings = TopupSettings {
+        networks: vec![network()],
+        pay_to: Address::new([9; 20]),
+        resource_url: format!("{url}/api/v1/credits/topup"),
+        default_amount: dollars("1.00"),
+        min_amount: dollars("0.01"),
+        max_amount: dollars("1000.00"),
+        facilitator_url,
+        patience: Duration::from_secs(10),
+        lease: Duration::from_secs(60),
+        receipt_wait: Duration::from_secs(10),
+    };
+    TopUps::new(
+        pool.clone(),
+        engine.clone(),
+        Arc::new(facilitator.unwrap()),
+        None,
+        clock.clone(),
+        entropy.clone(),
+        settings,
+    )
 }
 
 fn signup_settings() -> SignupSettings {

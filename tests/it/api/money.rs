@@ -113,14 +113,17 @@ fn the_journal_is_exported_and_adds_up_to_something() {
     run(|db| async move {
         let api = Api::start(db).await;
         let customer = api.signup(json!([])).await;
+        let other = api.signup(json!([])).await;
         for (format, media) in
             [("csv", "text/csv; charset=utf-8"), ("jsonl", "application/x-ndjson")]
         {
             let path = format!("/api/v1/ledger/export?format={format}");
-            for key in [&customer.key, &api.operator] {
+            for (key, accounts) in [(&customer.key, 1), (&api.operator, 2)] {
                 let export = api.get(&path, key).await;
                 assert_eq!((export.status, export.header("content-type")), (200, Some(media)));
-                assert!(!export.body.is_empty());
+                let owners = [&customer.account, &other.account];
+                let named = owners.iter().filter(|owner| export.body.contains(owner.as_str()));
+                assert_eq!(named.count(), accounts, "{}", export.body);
             }
         }
         let odd = api.get("/api/v1/ledger/export?format=xml", &customer.key).await;
@@ -129,6 +132,16 @@ fn the_journal_is_exported_and_adds_up_to_something() {
             let balance = api.get("/api/v1/ledger/trial-balance", key).await.json(200);
             assert!(!balance.as_object().unwrap().is_empty());
         }
-        api.get("/api/v1/credits/history", &customer.key).await.json(200);
+        let history = api.get("/api/v1/credits/history", &customer.key).await.json(200);
+        assert_eq!(
+            (history["data"].as_array().unwrap().len(), &history["has_more"]),
+            (1, &json!(false))
+        );
+        let grant = &history["data"][0];
+        let facts = ["movement", "debit_account", "credit_account", "amount"];
+        let expected = ["grant", "promo_issued", "promo", "25.00"];
+        assert_eq!(facts.map(|name| &grant[name]), expected);
+        assert_eq!(grant["seq"], 1);
+        assert!(grant["subject_id"].as_str().unwrap().starts_with("key_"), "{grant}");
     });
 }

@@ -163,14 +163,9 @@ fn home_faults(file: &File<'_>, tokens: &[Token], add: &mut impl FnMut(usize, St
         if is_query && !file.holds_sql() {
             add(token.line, format!("`{word}` outside a store and src/db"));
         }
-        if word.starts_with("actix") && module != "http" {
+        let web = word.starts_with("actix") || word == "utoipa_actix_web";
+        if web && module != "http" {
             add(token.line, format!("`{word}` outside src/http"));
-        }
-        // Answers describe themselves where they are defined, by a derive and nothing more.
-        let derives = after(1) == "::" && after(2) == "ToSchema";
-        let described = derives || file.path == "src/ground/schema.rs" || module == "http";
-        if word.starts_with("utoipa") && !described {
-            add(token.line, format!("`{word}` outside src/http, but for `utoipa::ToSchema`"));
         }
         let reads = before(1) == "::" && before(2) == "env";
         let reads = reads && (word.starts_with("var") || word == "{" || word == "*");

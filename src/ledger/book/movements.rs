@@ -1,162 +1,16 @@
-//! A book in memory, between the reads and the writes of a batch: the pure decision.
-
-use std::collections::{BTreeMap, HashMap};
-
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::ground::{
-    Amount, BookId, CapId, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId,
-};
+use crate::ground::mint_ordered_uuid;
+use crate::ground::{Amount, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId};
+use crate::ledger::lot::{DEFAULT_PRIORITY, Fate, successor};
+use crate::ledger::{Capture, Draw, Fault, Hold, Lot, Movement, Refusal};
 
-use super::journal::{Balances, Transfer};
-use super::lot::{DEFAULT_PRIORITY, Fate, Lots, successor};
-use super::{Cap, Capture, Draw, Fault, Hold, Lot, Movement, Refusal, Role, Span, Spender};
+use super::{Act, Book, HoldRequest, Stop};
 
-/// One book as a batch sees it, with everything that the batch changes in it.
-///
-/// A verb either refuses and leaves nothing behind, or books the whole act. A [`Fault`] means that
-/// code and database disagree; the batch is then abandoned.
-#[derive(Debug)]
-pub struct Book {
-    pub(super) id: BookId,
-    pub(super) frozen: bool,
-    pub(super) version: i64,
-    pub(super) event_seq: i64,
-    pub(super) now: DateTime<Utc>,
-    pub(super) balances: Balances,
-    pub(super) lots: Lots,
-    pub(super) holds: HashMap<HoldId, (Hold, Fate)>,
-    pub(super) captures: HashMap<ChargeId, (Capture, Fate)>,
-    pub(super) spenders: HashMap<KeyId, (Spender, Fate)>,
-    pub(super) caps: Vec<(Cap, Fate)>,
-    pub(super) usage: BTreeMap<UsageKey, Usage>,
-    pub(super) transfers: Vec<Transfer>,
-    pub(super) events: Vec<Event>,
-    /// How often anything changed: a refusal must leave it as it was.
-    pub(super) changes: u64,
-}
-
-/// Whose spending, over what, in which window.
-pub(super) type UsageKey = (Option<KeyId>, Span, DateTime<Utc>);
-
-/// What counts in one window. Without a cap it is only known in memory, to seed one.
-#[derive(Clone, Debug)]
-pub(super) struct Usage {
-    pub(super) cap: Option<CapId>,
-    pub(super) used: Amount,
-    pub(super) fate: Fate,
-}
-
-/// One entry for the outbox.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) seq: i64,
-    pub(super) kind: &'static str,
-    pub(super) subject: Uuid,
-}
-
-/// A hold that is wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct HoldRequest {
-    pub id: HoldId,
-    pub amount: Amount,
-}
-
-/// Why a verb did not book.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    Refused(Refusal),
-    Fault(Fault),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
+/// What can happen to a book. A verb either refuses and leaves nothing behind, or books the whole
+/// act.
 impl Book {
-    /// An empty book, as it stands before its first command.
-    pub fn new(id: BookId, now: DateTime<Utc>) -> Self {
-        Self {
-            id,
-            frozen: false,
-            version: 0,
-            event_seq: 0,
-            now,
-            balances: Balances::default(),
-            lots: Lots::default(),
-            holds: HashMap::new(),
-            captures: HashMap::new(),
-            spenders: HashMap::new(),
-            caps: Vec::new(),
-            usage: BTreeMap::new(),
-            transfers: Vec::new(),
-            events: Vec::new(),
-            changes: 0,
-        }
-    }
-
-    /// The book's id.
-    pub fn id(&self) -> BookId {
-        self.id
-    }
-
-    /// The batch's time, never before anything this book has recorded.
-    pub fn now(&self) -> DateTime<Utc> {
-        self.now
-    }
-
-    /// The balance of a role.
-    pub fn balance(&self, role: Role) -> Amount {
-        self.balances.get(role)
-    }
-
-    /// What a checkout may use: paid and promotional credits that are not on hold.
-    pub fn available(&self) -> Amount {
-        self.balance(Role::Prepaid).checked_add(self.balance(Role::Promo)).unwrap_or(Amount::MAX)
-    }
-
-    /// A hold that the command wanted.
-    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
-        self.holds.get(&id).map(|(hold, _)| hold)
-    }
-
-    /// A capture that the command wanted.
-    pub fn capture_of(&self, id: ChargeId) -> Option<&Capture> {
-        self.captures.get(&id).map(|(capture, _)| capture)
-    }
-
-    /// A spender that the command wanted.
-    pub fn spender(&self, id: KeyId) -> Option<&Spender> {
-        self.spenders.get(&id).map(|(spender, _)| spender)
-    }
-
-    /// The lots, in burn order.
-    pub fn lots(&self) -> impl Iterator<Item = &Lot> {
-        self.lots.iter().map(|(lot, _)| lot)
-    }
-
-    /// Writes an event into the outbox.
-    pub fn emit(&mut self, kind: &'static str, subject: Uuid) {
-        self.changes = self.changes.saturating_add(1);
-        self.event_seq = self.event_seq.saturating_add(1);
-        self.events.push(Event { seq: self.event_seq, kind, subject });
-    }
-
-    /// Registers a key that may draw on this book.
-    pub fn admit_spender(&mut self, spender: Spender) {
-        self.changes = self.changes.saturating_add(1);
-        self.spenders.insert(spender.id, (spender, Fate::New));
-    }
-
     /// Books a settled payment: paid credits, which never expire.
     pub fn top_up(
         &mut self,
@@ -168,7 +22,7 @@ impl Book {
         self.open_lot(entropy, Movement::Topup, origin, amount, None, effective_at)
     }
 
-    /// Gives promotional credits.
+    /// Gives promotional credits. Those that are over on arrival expire at once.
     pub fn grant(
         &mut self,
         entropy: &dyn Entropy,
@@ -177,7 +31,12 @@ impl Book {
         expires_at: DateTime<Utc>,
     ) -> Result<(TransactionId, LotId), Fault> {
         let at = self.now;
-        self.open_lot(entropy, Movement::Grant, origin, amount, Some(expires_at), at)
+        let expiry = Some(expires_at);
+        let granted = self.open_lot(entropy, Movement::Grant, origin, amount, expiry, at)?;
+        if expires_at <= at {
+            self.expire_due(entropy)?;
+        }
+        Ok(granted)
     }
 
     fn open_lot(
@@ -191,7 +50,7 @@ impl Book {
     ) -> Result<(TransactionId, LotId), Fault> {
         let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
         let lot = Lot {
-            id: LotId::mint(entropy, self.now, self.id.slot()),
+            id: self.fresh_lot(entropy),
             paid: movement == Movement::Topup,
             priority: DEFAULT_PRIORITY,
             amount,
@@ -348,8 +207,13 @@ impl Book {
         Ok(transaction)
     }
 
+    /// Takes the batch's time, which never runs backwards in a book.
+    pub fn set_time(&mut self, at: DateTime<Utc>) {
+        self.now = self.now.max(at);
+    }
+
     /// Books the expiry of every lot whose time is over, before anything else is decided.
-    pub(super) fn expire_due(&mut self, entropy: &dyn Entropy) -> Result<(), Fault> {
+    pub fn expire_due(&mut self, entropy: &dyn Entropy) -> Result<(), Fault> {
         for lot in self.lots.due(self.now) {
             let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
             let act = self.act(Movement::Expiry, transaction, lot.id.0, None);
@@ -360,12 +224,19 @@ impl Book {
         Ok(())
     }
 
+    /// The burn order ends with the id. Ids in the order in which the lots are opened make lots of
+    /// one batch burn as if each had come in a batch of its own.
+    fn fresh_lot(&self, entropy: &dyn Entropy) -> LotId {
+        let order = u64::try_from(self.version).unwrap_or(0);
+        LotId(mint_ordered_uuid(entropy, self.now, self.id.slot(), order))
+    }
+
     /// Puts draws back into their lots; what belongs to an expired lot goes into a successor.
     fn restore(&mut self, entropy: &dyn Entropy, act: &Act, draws: &[Draw]) -> Result<(), Fault> {
         for draw in draws {
             let lot = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.clone();
             if lot.is_expired(self.now) {
-                let id = LotId::mint(entropy, self.now, self.id.slot());
+                let id = self.fresh_lot(entropy);
                 self.post(act, lot.paid, Draw { lot: id, amount: draw.amount })?;
                 self.lots.open(successor(&lot, id, draw.amount, self.now));
             } else {
@@ -386,46 +257,4 @@ impl Book {
         entry.1 = entry.1.touched();
         Ok(())
     }
-
-    fn act(
-        &self,
-        movement: Movement,
-        transaction: TransactionId,
-        subject: Uuid,
-        reverses: Option<TransactionId>,
-    ) -> Act {
-        Act { movement, transaction, subject, reverses, effective_at: self.now }
-    }
-
-    /// Writes one transfer.
-    fn post(&mut self, act: &Act, paid: bool, draw: Draw) -> Result<(), Fault> {
-        let (debit, credit) = act.movement.roles(paid);
-        let (debit_after, credit_after) = self.balances.apply(debit, credit, draw.amount)?;
-        self.version = self.version.checked_add(1).ok_or(Fault::Overflow)?;
-        self.changes = self.changes.saturating_add(1);
-        self.transfers.push(Transfer {
-            version: self.version,
-            transaction: act.transaction,
-            subject: act.subject,
-            lot: draw.lot,
-            movement: act.movement,
-            debit,
-            credit,
-            amount: draw.amount,
-            debit_after,
-            credit_after,
-            effective_at: act.effective_at,
-            reverses: act.reverses,
-        });
-        Ok(())
-    }
-}
-
-/// What the transfers of one act have in common.
-struct Act {
-    movement: Movement,
-    transaction: TransactionId,
-    subject: Uuid,
-    reverses: Option<TransactionId>,
-    effective_at: DateTime<Utc>,
 }

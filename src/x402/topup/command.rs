@@ -1,0 +1,95 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::ground::{Amount, BookId, TopupId};
+use crate::ledger::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, Wants};
+
+use super::{TopupEvent, TopupState, store};
+
+/// Credits a settled top-up, in the transaction that marks it credited.
+pub(super) struct CreditTopup {
+    pub(super) account: BookId,
+    pub(super) topup: TopupId,
+    pub(super) settlement_tx: String,
+    /// When the money moved on the chain, where that is known.
+    pub(super) effective_at: Option<DateTime<Utc>>,
+}
+
+impl Command for CreditTopup {
+    fn book(&self) -> BookId {
+        self.account
+    }
+
+    fn identity(&self) -> CommandIdentity {
+        CommandIdentity::of_effect(&format!("topup:{}:credit", self.topup))
+    }
+
+    fn want(&self, _: &mut Wants, annexes: &mut Annexes) {
+        annexes.of::<TopupRows>().wanted.insert((self.account, self.topup));
+    }
+
+    fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
+        let at = desk.book.now();
+        let rows = desk.annexes.of::<TopupRows>();
+        let key = (self.account, self.topup);
+        let &TopupRow { state, amount } = rows.found.get(&key).ok_or(Fault::Annex("topup"))?;
+        if state.after(TopupEvent::Credit) != Some(TopupState::Credited) {
+            return Ok(Decision::nothing_due());
+        }
+        rows.credited.push(Credited {
+            account: self.account,
+            topup: self.topup,
+            settlement_tx: self.settlement_tx.clone(),
+            at,
+        });
+        let effective_at = self.effective_at.unwrap_or(at);
+        let (transaction, lot) =
+            desk.book.top_up(desk.entropy, self.topup.0, amount, effective_at)?;
+        desk.book.emit("topup.credited", self.topup.0);
+        let answer = serde_json::json!({
+            "topup_id": self.topup, "ledger_transaction_id": transaction, "lot_id": lot,
+        });
+        Ok(Decision::accept(&answer))
+    }
+}
+
+/// The rows of top-ups in one batch.
+#[derive(Default)]
+pub(super) struct TopupRows {
+    pub(super) wanted: BTreeSet<(BookId, TopupId)>,
+    pub(super) found: BTreeMap<(BookId, TopupId), TopupRow>,
+    pub(super) credited: Vec<Credited>,
+}
+
+/// What a credit depends on.
+#[derive(Clone, Copy)]
+pub(super) struct TopupRow {
+    pub(super) state: TopupState,
+    pub(super) amount: Amount,
+}
+
+/// A top-up that this batch credits.
+pub(super) struct Credited {
+    pub(super) account: BookId,
+    pub(super) topup: TopupId,
+    pub(super) settlement_tx: String,
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Annex for TopupRows {
+    fn read<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        store::read_rows(tx, self).boxed()
+    }
+
+    fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        store::write_credited(tx, self).boxed()
+    }
+
+    fn changes(&self) -> u64 {
+        u64::try_from(self.credited.len()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,41 @@
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::ground::{Amount, BookId, TopupId};
+use crate::x402::Version;
+
+use super::TopupState;
+
+/// A top-up as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopupRecord {
+    pub id: TopupId,
+    pub account: BookId,
+    pub state: TopupState,
+    pub amount: Amount,
+    pub version: Version,
+    /// CAIP-2.
+    pub network: String,
+    pub asset: String,
+    pub payer: String,
+    pub nonce: String,
+    pub pay_to: String,
+    /// Whether an API key named the account.
+    pub keyed: bool,
+    /// The settlement's transaction on the chain.
+    pub settlement_tx: Option<String>,
+    /// Why it was refused, rejected or lost.
+    pub reason: Option<String>,
+    pub attempt: i32,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub credited_at: Option<DateTime<Utc>>,
+}
+
+/// One entry of a top-up's audit trail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    pub recorded_at: DateTime<Utc>,
+    pub kind: String,
+    pub detail: Value,
+}
