@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use crate::accounts::{self, Accounts};
 use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, Settings};
-use crate::db::managed::ManagedPostgres;
 use crate::db;
+use crate::db::managed::ManagedPostgres;
 use crate::finance::Finance;
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
@@ -48,11 +48,12 @@ pub struct Service {
     /// Where clients reach it.
     pub public_url: String,
     pub clock: Arc<dyn Clock>,
+    /// For reports of the process that runs the service.
     pub finance: Finance,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
-    pools: [PgPool; 2],
+    pools: Vec<PgPool>,
     managed: Option<ManagedPostgres>,
 }
 
@@ -78,18 +79,23 @@ impl Service {
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
         let connections = settings.database.connections;
-        let pool = db::service_pool(service.clone(), connections);
-        let reports = db::report_pool(service, 4);
+        // A connection lives on the runtime that opened it, and the server's threads have runtimes of
+        // their own, which end with the server. The engine outlives it, so it has its own pool, and
+        // so has whoever reads reports from the command line.
+        let lanes = u32::try_from(settings.engine.lanes).unwrap_or(u32::MAX);
+        let money = db::service_pool(service.clone(), lanes.saturating_add(1));
+        let pool = db::service_pool(service.clone(), connections.saturating_sub(lanes).max(2));
+        let reports = db::report_pool(service.clone(), 4);
+        let own_reports = db::report_pool(service, 1);
 
         let local_url = BaseUrl::local(bound);
         let public_url = settings.http.public_url(bound).join("");
-        let engine = start_engine(settings, &pool, &clock, &entropy);
+        let engine = start_engine(settings, &money, &clock, &entropy);
         let accounts = open_accounts(settings, &pool, &engine, &clock, &entropy);
         let checkouts =
             Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
         let topups =
             open_topups(settings, &local_url, &public_url, &pool, &engine, &clock, &entropy)?;
-        let finance = Finance::new(reports.clone());
         let sandbox = (settings.payment.facilitator == Facilitator::Sandbox).then(|| {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
@@ -107,7 +113,7 @@ impl Service {
             accounts,
             checkouts,
             topups,
-            finance: finance.clone(),
+            finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
             sandbox,
@@ -127,11 +133,11 @@ impl Service {
             local_url: local_url.join(""),
             public_url,
             clock,
-            finance,
+            finance: Finance::new(own_reports.clone()),
             handle,
             server,
             workers,
-            pools: [pool, reports],
+            pools: vec![pool, reports, own_reports, money],
             managed,
         })
     }
@@ -254,9 +260,7 @@ fn open_topups(
 }
 
 fn http_settings(settings: &Settings, public_url: &str) -> http::HttpSettings {
-    let quota = |requests| {
-        Some(http::Quota { requests, window: Duration::from_secs(60) })
-    };
+    let quota = |requests| Some(http::Quota { requests, window: Duration::from_secs(60) });
     let per_minute = settings.http.rate_per_minute;
     http::HttpSettings {
         public_url: public_url.to_owned(),
