@@ -2,6 +2,7 @@
 //! otherwise.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod chain;
 mod facilitator;
 mod http_base;
