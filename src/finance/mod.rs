@@ -79,6 +79,7 @@ impl Finance {
         let mut snapshot = store::snapshot(&self.pool).await?;
         let as_of = store::as_of(&mut snapshot).await?;
         let balances = store::reports::balances(&mut snapshot, scope).await?;
+        snapshot.rollback().await?;
         Ok(TrialBalance::of(as_of, balances))
     }
 

@@ -4,6 +4,7 @@
 
 mod chain;
 mod facilitator;
+mod finance;
 mod http_base;
 mod http_demo;
 mod http_wire;
