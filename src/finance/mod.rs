@@ -60,9 +60,9 @@ impl Finance {
         Self { pool }
     }
 
-    /// The journal, streamed: one line per transfer, in the order of (slot, book, version), with the
-    /// [`COLUMNS`] that are documented there. What goes wrong before the first line is told here; an
-    /// error later ends the stream, and the reader must then discard what it has.
+    /// The journal, streamed: one line per transfer, in the order of (slot, book, version), with
+    /// the columns of [`COLUMNS`]. What goes wrong before the first line is told here; an error
+    /// later ends the stream, and the reader must then discard what it has.
     ///
     /// The stream holds one connection and a page of rows, however long the journal is. Dropping it
     /// gives the connection back.
