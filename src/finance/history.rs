@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::ground::{Amount, LotId, TransactionId};
 
@@ -7,7 +8,7 @@ use super::line::subject;
 use super::store::reports::HistoryRow;
 
 /// One transfer, as the owner of the account sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HistoryEntry {
     /// Counts the account's transfers, without gaps.
     pub seq: i64,

@@ -1,12 +1,13 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::money::dollars;
 use super::store::reports::RoleBalance;
 
 /// All accounts at one moment. Amounts are decimal strings in dollars.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TrialBalance {
     pub as_of: DateTime<Utc>,
     pub rows: Vec<TrialBalanceRow>,
@@ -17,7 +18,7 @@ pub struct TrialBalance {
 }
 
 /// One role of the chart of accounts, over all books of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TrialBalanceRow {
     pub account: String,
     pub kind: String,

@@ -36,6 +36,18 @@ pub fn mint_uuid(entropy: &dyn Entropy, at: DateTime<Utc>, slot: Slot) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
+/// A fresh UUIDv7 that sorts after those of the same millisecond with a lower order. The order counts
+/// to 2^26 and begins again.
+pub fn mint_ordered_uuid(entropy: &dyn Entropy, at: DateTime<Utc>, slot: Slot, order: u64) -> Uuid {
+    let [.., a, b, c, d] = (order & 0x03ff_ffff).to_be_bytes();
+    // 12 bits before the variant and 14 after it: `rand_a` and the beginning of `rand_b`.
+    let random: [u8; 6] = entropy.array();
+    let [r0, r1, r2, r3, r4, _] = random;
+    let packed = [a << 2 | b >> 6, b << 2 | c >> 6, c & 0x3f, d, r0, r1, r2, r3, r4, slot.0];
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &packed).into_uuid()
+}
+
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id of this kind is \"{prefix}_\" and 32 hexadecimal digits")]
@@ -146,6 +158,18 @@ impl BookId {
 mod tests {
     use super::*;
     use crate::ground::SeededEntropy;
+
+    #[test]
+    fn ordered_ids_sort_by_time_and_then_by_order() {
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let entropy = SeededEntropy::new(1);
+        let orders = [0, 1, 63, 64, 255, 256, 16_383, 16_384, 4_194_304, 0x03ff_ffff];
+        let ids = orders.map(|order| mint_ordered_uuid(&entropy, at, Slot(9), order));
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert!(ids.iter().all(|id| Slot::of(*id) == Slot(9) && id.get_version_num() == 7));
+        let later = at + chrono::TimeDelta::milliseconds(1);
+        assert!(mint_ordered_uuid(&entropy, later, Slot(9), 0) > ids[9]);
+    }
 
     #[test]
     fn ids_carry_prefix_and_slot() {

@@ -10,6 +10,7 @@ mod idempotency;
 mod ids;
 mod mode;
 mod page;
+mod schema;
 
 pub use amount::{Amount, AmountError};
 pub use clock::{Clock, ShiftedClock, SystemClock};
@@ -17,7 +18,7 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, canonical_json, sha256};
 pub use ids::{
     BookId, CapId, ChargeId, CheckoutId, HoldId, IdError, KeyId, LotId, ReversalId, Slot, TopupId,
-    TransactionId, mint_uuid,
+    TransactionId, mint_ordered_uuid, mint_uuid,
 };
 pub use mode::Mode;
 pub use page::{Page, PageError};

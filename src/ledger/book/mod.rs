@@ -144,6 +144,11 @@ impl Book {
         self.lots.iter().map(|(lot, _)| lot)
     }
 
+    /// What was written into the journal since the book was read.
+    pub fn transfers(&self) -> &[Transfer] {
+        &self.transfers
+    }
+
     /// Writes an event into the outbox.
     pub fn emit(&mut self, kind: &'static str, subject: Uuid) {
         self.changes = self.changes.saturating_add(1);

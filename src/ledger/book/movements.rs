@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::ground::mint_ordered_uuid;
 use crate::ground::{Amount, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId};
 use crate::ledger::lot::{DEFAULT_PRIORITY, Fate, successor};
 use crate::ledger::{Capture, Draw, Fault, Hold, Lot, Movement, Refusal};
@@ -21,7 +22,7 @@ impl Book {
         self.open_lot(entropy, Movement::Topup, origin, amount, None, effective_at)
     }
 
-    /// Gives promotional credits.
+    /// Gives promotional credits. Those that are over on arrival expire at once.
     pub fn grant(
         &mut self,
         entropy: &dyn Entropy,
@@ -30,7 +31,12 @@ impl Book {
         expires_at: DateTime<Utc>,
     ) -> Result<(TransactionId, LotId), Fault> {
         let at = self.now;
-        self.open_lot(entropy, Movement::Grant, origin, amount, Some(expires_at), at)
+        let expiry = Some(expires_at);
+        let granted = self.open_lot(entropy, Movement::Grant, origin, amount, expiry, at)?;
+        if expires_at <= at {
+            self.expire_due(entropy)?;
+        }
+        Ok(granted)
     }
 
     fn open_lot(
@@ -44,7 +50,7 @@ impl Book {
     ) -> Result<(TransactionId, LotId), Fault> {
         let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
         let lot = Lot {
-            id: LotId::mint(entropy, self.now, self.id.slot()),
+            id: self.fresh_lot(entropy),
             paid: movement == Movement::Topup,
             priority: DEFAULT_PRIORITY,
             amount,
@@ -201,8 +207,13 @@ impl Book {
         Ok(transaction)
     }
 
+    /// Takes the batch's time, which never runs backwards in a book.
+    pub fn set_time(&mut self, at: DateTime<Utc>) {
+        self.now = self.now.max(at);
+    }
+
     /// Books the expiry of every lot whose time is over, before anything else is decided.
-    pub(in crate::ledger) fn expire_due(&mut self, entropy: &dyn Entropy) -> Result<(), Fault> {
+    pub fn expire_due(&mut self, entropy: &dyn Entropy) -> Result<(), Fault> {
         for lot in self.lots.due(self.now) {
             let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
             let act = self.act(Movement::Expiry, transaction, lot.id.0, None);
@@ -213,12 +224,19 @@ impl Book {
         Ok(())
     }
 
+    /// The burn order ends with the id. Ids in the order in which the lots are opened make lots of
+    /// one batch burn as if each had come in a batch of its own.
+    fn fresh_lot(&self, entropy: &dyn Entropy) -> LotId {
+        let order = u64::try_from(self.version).unwrap_or(0);
+        LotId(mint_ordered_uuid(entropy, self.now, self.id.slot(), order))
+    }
+
     /// Puts draws back into their lots; what belongs to an expired lot goes into a successor.
     fn restore(&mut self, entropy: &dyn Entropy, act: &Act, draws: &[Draw]) -> Result<(), Fault> {
         for draw in draws {
             let lot = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.clone();
             if lot.is_expired(self.now) {
-                let id = LotId::mint(entropy, self.now, self.id.slot());
+                let id = self.fresh_lot(entropy);
                 self.post(act, lot.paid, Draw { lot: id, amount: draw.amount })?;
                 self.lots.open(successor(&lot, id, draw.amount, self.now));
             } else {

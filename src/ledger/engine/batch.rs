@@ -39,7 +39,7 @@ pub(super) async fn run(
     let time = read::time(&mut tx).await?;
     let time = time.checked_add_signed(workshop.clock.offset()).unwrap_or(time);
     for book in books.values_mut() {
-        book.now = book.now.max(time);
+        book.set_time(time);
     }
     let stored = read::outcomes(&mut tx, &identities).await?;
 

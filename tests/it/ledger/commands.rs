@@ -1,0 +1,171 @@
+//! Commands of the tests: each verb of a book once, and some that go wrong on purpose.
+
+use bursar::ground::{Amount, BookId, CapId, ChargeId, Fingerprint, HoldId, KeyId, sha256};
+use bursar::ledger::{
+    Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, HoldRequest, Span, Spender,
+    Wants,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::model::Time;
+
+/// What a test command does.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    Admit(KeyId),
+    TopUp(Amount),
+    Grant(Amount, Time),
+    Hold { key: KeyId, holds: Vec<HoldRequest>, max_total: Amount },
+    Capture { hold: HoldId, capture: ChargeId, amount: Amount },
+    Release { hold: HoldId, amount: Amount },
+    Reverse { capture: ChargeId, hold: HoldId, amount: Amount },
+    Cap { id: CapId, key: Option<KeyId>, span: Span, limit: Amount },
+    Freeze(bool),
+    /// Tops up, and writes a row of another floor, whose name must be new.
+    NotedTopUp(Amount, String),
+    /// Tops up and then finds that something cannot be.
+    Fault(Amount),
+    /// Tops up and then refuses, which is not allowed.
+    MovingRefusal(Amount),
+    /// A worker that came too early.
+    NothingDue,
+}
+
+/// A verb on a book under a key.
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub book: BookId,
+    pub key: String,
+    /// What was asked, as far as the fingerprint goes.
+    pub asked: String,
+    pub verb: Verb,
+}
+
+impl Act {
+    pub fn new(book: BookId, key: impl Into<String>, verb: Verb) -> Self {
+        Self { book, key: key.into(), asked: format!("{verb:?}"), verb }
+    }
+}
+
+impl Command for Act {
+    fn book(&self) -> BookId {
+        self.book
+    }
+
+    fn identity(&self) -> CommandIdentity {
+        let fingerprint = Fingerprint(sha256([self.asked.as_bytes()]));
+        CommandIdentity::of_request(KeyId(Uuid::nil()), &self.key, fingerprint)
+    }
+
+    fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
+        match &self.verb {
+            Verb::Hold { key, .. } => wants.spender(self.book, *key),
+            Verb::Capture { hold, .. } | Verb::Release { hold, .. } => wants.hold(self.book, *hold),
+            Verb::Reverse { capture, hold, .. } => {
+                wants.capture(self.book, *capture);
+                wants.hold(self.book, *hold);
+            }
+            Verb::Cap { key, .. } => wants.spent(self.book, *key),
+            Verb::NotedTopUp(..) => {
+                annexes.of::<Notes>();
+            }
+            Verb::Admit(_)
+            | Verb::TopUp(_)
+            | Verb::Grant(..)
+            | Verb::Freeze(_)
+            | Verb::Fault(_)
+            | Verb::MovingRefusal(_)
+            | Verb::NothingDue => {}
+        }
+    }
+
+    fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
+        let done = Ok(Decision::accept(&json!({ "version": desk.book.transfers().len() })));
+        let (book, entropy, nil) = (&mut *desk.book, desk.entropy, Uuid::nil());
+        let at = book.now();
+        match &self.verb {
+            Verb::Admit(id) => {
+                let spender = Spender { id: *id, skus: None, expires_at: None, revoked_at: None };
+                book.admit_spender(spender);
+            }
+            Verb::TopUp(amount) => {
+                book.top_up(entropy, nil, *amount, at)?;
+            }
+            Verb::Grant(amount, expires) => {
+                book.grant(entropy, nil, *amount, *expires)?;
+            }
+            Verb::Hold { key, holds, max_total } => {
+                if let Err(stop) = book.place_holds(entropy, *key, holds, *max_total) {
+                    return Decision::stopped(stop);
+                }
+            }
+            Verb::Capture { hold, capture, amount } => {
+                let open = book.hold(*hold).map(|hold| hold.open()).unwrap_or_default();
+                if amount.is_zero() || *amount > open {
+                    return Ok(Decision::refuse(&json!({ "open": open })));
+                }
+                book.capture(entropy, *hold, *capture, *amount)?;
+            }
+            Verb::Release { hold, amount } => {
+                let open = book.hold(*hold).map(|hold| hold.open()).unwrap_or_default();
+                if amount.is_zero() || *amount > open {
+                    return Ok(Decision::refuse(&json!({ "open": open })));
+                }
+                book.release(entropy, *hold, *amount)?;
+            }
+            Verb::Reverse { capture, amount, .. } => {
+                if amount.is_zero() || book.capture_of(*capture).is_none() {
+                    return Ok(Decision::refuse(&json!({ "nothing": "to reverse" })));
+                }
+                if let Err(stop) = book.reverse(entropy, *capture, nil, *amount) {
+                    return Decision::stopped(stop);
+                }
+            }
+            Verb::Cap { id, key, span, limit } => book.set_cap(*id, *key, *span, *limit),
+            Verb::Freeze(frozen) => book.set_frozen(*frozen),
+            Verb::NotedTopUp(amount, note) => {
+                book.top_up(entropy, nil, *amount, at)?;
+                desk.annexes.of::<Notes>().0.push((note.clone(), at));
+            }
+            Verb::Fault(amount) => {
+                book.top_up(entropy, nil, *amount, at)?;
+                return Err(Fault::Annex("a fault on purpose"));
+            }
+            Verb::MovingRefusal(amount) => {
+                book.top_up(entropy, nil, *amount, at)?;
+                return Ok(Decision::refuse(&json!({ "moved": true })));
+            }
+            Verb::NothingDue => return Ok(Decision::nothing_due()),
+        }
+        done
+    }
+}
+
+/// Rows of another floor: names in the table of budgets, which must be new.
+#[derive(Default)]
+struct Notes(Vec<(String, Time)>);
+
+impl Annex for Notes {
+    fn read<'a>(&'a mut self, _: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        async move {
+            for (name, _) in &self.0 {
+                let sql = "insert into budget (name, window_start, used) values ($1, 'epoch', 0)";
+                sqlx::query(sql).bind(name).execute(&mut *tx).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn changes(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap()
+    }
+}
