@@ -1,27 +1,20 @@
-//! The binary: reads arguments and settings, starts logging, and hands over to the library.
+//! The binary: reads the arguments and hands over to the library.
 
 use std::process::ExitCode;
 
-use bursar::cli::Cli;
-use bursar::config::Settings;
-use bursar::telemetry;
+use bursar::cli::{self, Cli};
 
 fn main() -> ExitCode {
     let cli = Cli::from_args();
-    match start() {
-        Ok(settings) => {
-            tracing::error!(command = ?cli.command, mode = %settings.mode, "no command runs yet");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("nothing else in this process installs a TLS provider");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(cli::run(cli.command)),
+        Err(error) => {
+            eprintln!("bursar: the runtime did not start: {error}");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("bursar: {error}");
-            ExitCode::from(2)
-        }
     }
-}
-
-fn start() -> Result<Settings, Box<dyn std::error::Error>> {
-    let settings = Settings::from_env()?;
-    telemetry::init(&settings.log)?;
-    Ok(settings)
 }

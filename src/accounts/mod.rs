@@ -30,7 +30,7 @@ pub use store::{Challenge, Principal};
 use command::{Enroll, Enrollment};
 
 /// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyRole {
     /// Tops up, checks out, cancels, reads its own.

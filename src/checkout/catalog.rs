@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::ground::Amount;
 
 /// Who judges the results of a SKU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
     /// A verifier posts verdicts.

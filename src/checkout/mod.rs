@@ -32,7 +32,9 @@ pub use item::{Item, ItemEvent};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
-pub use view::{ChargeView, CheckoutView, ItemView, ResultView, ReversalView};
+pub use view::{
+    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, VerdictView,
+};
 
 /// The verbs of this floor.
 #[derive(Clone)]
@@ -194,6 +196,23 @@ impl Checkouts {
         view::charge(&self.pool, account, charge).await?.ok_or(CheckoutError::ChargeUnknown)
     }
 
+    /// How many units a result delivers; that never changes.
+    pub async fn result_quantity(
+        &self,
+        checkout: CheckoutId,
+        result_id: &str,
+    ) -> Result<i64, CheckoutError> {
+        let account = self.account_of(checkout).await?;
+        let quantity = store::result_quantity(&self.pool, account, checkout, result_id).await?;
+        quantity.ok_or(CheckoutError::ResultUnknown)
+    }
+
+    /// The account of a charge.
+    pub async fn account_of_charge(&self, charge: ChargeId) -> Result<BookId, CheckoutError> {
+        let known = store::charge_target(&self.pool, charge).await?;
+        known.map(|known| known.account).ok_or(CheckoutError::ChargeUnknown)
+    }
+
     /// The account of a checkout.
     pub async fn account_of(&self, checkout: CheckoutId) -> Result<BookId, CheckoutError> {
         let account = store::account_of(&self.pool, checkout).await?;
@@ -202,11 +221,6 @@ impl Checkouts {
 
     /// The worker that enforces the deadlines.
     pub fn sweeper(&self) -> Sweeper {
-        Sweeper::new(
-            self.pool.clone(),
-            self.engine.clone(),
-            self.clock.clone(),
-            self.entropy.clone(),
-        )
+        Sweeper::new(self.pool.clone(), self.engine.clone(), self.clock.clone())
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::CheckoutRefusal;
 
 /// Where a result stands. A captured result may be reversed later; that is the charge's story.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultState {
     /// Submitted, and waiting for a verdict.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use sqlx::PgPool;
 
-use crate::ground::{Clock, Entropy};
+use crate::ground::Clock;
 use crate::ledger::{Command, Engine, SubmitError};
 
 use super::command::{DeliveryDeadline, Target, VerificationDeadline};
@@ -15,6 +15,7 @@ use super::{CheckoutError, Overdue, store};
 const STEP_MAX: i64 = 500;
 
 /// Enforces deadlines. A step is safe to repeat and to run in several replicas at once.
+#[derive(Clone)]
 pub struct Sweeper {
     pool: PgPool,
     engine: Engine,
@@ -22,12 +23,7 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn new(
-        pool: PgPool,
-        engine: Engine,
-        clock: Arc<dyn Clock>,
-        _: Arc<dyn Entropy>,
-    ) -> Self {
+    pub(super) fn new(pool: PgPool, engine: Engine, clock: Arc<dyn Clock>) -> Self {
         Self { pool, engine, clock }
     }
 

@@ -3,6 +3,15 @@
 //! Settings come from the environment, never from flags, so that there is one place to look; the
 //! help of `serve` lists them from the table in [`crate::config`].
 
+mod buyer;
+mod database;
+mod demo;
+mod gauges;
+mod pay;
+mod run;
+mod service;
+mod workers;
+
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
@@ -10,6 +19,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::help_text;
 use crate::ground::Amount;
+
+pub use run::run;
 
 const SETTINGS_HINT: &str = "\
 Settings come from environment variables; `bursar serve --help` lists them with their defaults.";

@@ -10,6 +10,7 @@ mod idempotency;
 mod ids;
 mod mode;
 mod page;
+mod schema;
 
 pub use amount::{Amount, AmountError};
 pub use clock::{Clock, ShiftedClock, SystemClock};

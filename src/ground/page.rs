@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 /// One page of a list, newest first unless the list says otherwise, with the cursor of the next.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// The items.
     pub data: Vec<T>,

@@ -79,7 +79,7 @@ codes! {
     KeyExpired: "key_expired", 401, false, "use_other_key", "",
         "The API key has expired",
         "Use another key of the account.";
-    AccountFrozen: "account_frozen", 403, false, "contact_operator", "",
+    AccountFrozen: "account_frozen", 409, false, "contact_operator", "",
         "The account is frozen",
         "Ask the operator; nothing is spent while an account is frozen.";
     NotFound: "not_found", 404, false, "read_api", "/openapi.json",
@@ -142,6 +142,12 @@ codes! {
     DeliveryDeadlinePassed: "delivery_deadline_passed", 409, false, "read_checkout", "",
         "The delivery deadline has passed",
         "Read the checkout; what was not delivered is released.";
+    ItemClosed: "item_closed", 409, false, "read_checkout", "",
+        "The item takes no more results",
+        "Read the checkout; the item was canceled or its time ran out.";
+    AcceptedQuantityExceeded: "accepted_quantity_exceeded", 409, false, "accept_less", "",
+        "The verdict accepts more than was delivered",
+        "Read the result and accept at most its quantity, with a new Idempotency-Key.";
     AlreadyDecided: "already_decided", 409, false, "read_checkout", "",
         "The result has its verdict already",
         "Read the checkout for the verdict that stands.";
@@ -151,6 +157,9 @@ codes! {
     ReversalExceedsCharge: "reversal_exceeds_charge", 409, false, "reverse_less", "",
         "The reversals would exceed the charge",
         "Read the charge and reverse at most what is left of it.";
+    AlreadyReversed: "already_reversed", 409, false, "read_charge", "",
+        "Nothing is left of the charge",
+        "Read the charge; it has been given back whole.";
     ChargeFinal: "charge_final", 409, false, "contact_operator", "",
         "The charge is final",
         "The dispute window is over; ask the operator.";

@@ -1,26 +1,54 @@
 //! HTTP: actix lives here and nowhere else.
 //!
-//! This much knows no business: problems and their codes, extractors, the middleware stack, the
-//! route table, the OpenAPI document and the server. Handlers register with `utoipa_actix_web`,
-//! so that one list of routes feeds the server, the document, `Allow` and CORS.
+//! A handler reads a request into types, calls one verb of a floor below and says what came of it.
+//! It decides nothing about money. Around it: problems and their codes, extractors, the middleware
+//! stack, the list of routes, the API document and the server. Handlers register with
+//! `utoipa_actix_web`, so that one list of routes feeds the server, the document, `Allow` and CORS.
 
+mod accounts;
+mod admin;
+mod api;
+mod auth;
+mod catalog;
+mod charges;
+mod checkouts;
 mod client;
 mod code;
+mod credits;
+mod docs;
+mod error;
 pub mod extract;
+mod fields;
+mod ledger;
 mod limiter;
+mod metrics;
 mod middleware;
 mod openapi;
+mod outcome;
+mod paging;
 mod problem;
 mod problem_body;
+mod refusal;
+mod results;
 mod routes;
+mod sandbox;
 mod server;
+mod service;
+mod settings;
 mod state;
+mod topups;
+mod wallets;
 
+pub use api::{api_document, api_document_json, routes};
+pub use auth::{Caller, OptionalCaller};
 pub use client::ClientAddress;
 pub use code::{Code, CodeFacts};
+pub use metrics::{Gauge, GaugeSource, Metrics};
 pub use middleware::vouch;
 pub use openapi::{API_KEY, document, operations};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use problem_body::{Next, ProblemBody};
+pub use actix_web::dev::ServerHandle;
 pub use server::serve;
-pub use state::{HttpSettings, Quota};
+pub use settings::{HttpSettings, Quota};
+pub use state::AppState;

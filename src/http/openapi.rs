@@ -31,6 +31,7 @@ use crate::http::{Problem, ProblemBody};
         (name = "checkouts", description = "Spending: catalog, checkouts, results, charges"),
         (name = "ledger", description = "Exports and proofs"),
         (name = "admin", description = "For the operator"),
+        (name = "sandbox", description = "Test dollars, in test mode only"),
         (name = "service", description = "Health, metrics and documents"),
     ),
     components(schemas(ProblemBody), responses(Problem)),

@@ -12,6 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::ground::Entropy;
 use crate::http::HttpSettings;
+use crate::http::docs::DocsPage;
 use crate::http::middleware::{Shared, envelope, limit_in_flight, limit_rate, read_body};
 use crate::http::openapi::{self, OpenApiJson, openapi_json};
 use crate::http::routes::{RouteTable, no_route};
@@ -39,6 +40,7 @@ where
         let document = openapi::complete(document);
         app.app_data(web::Data::new(RouteTable::of(&document)))
             .app_data(web::Data::new(OpenApiJson::of(&document)))
+            .app_data(web::Data::new(DocsPage::of(&document)))
             .default_service(web::to(no_route))
             // The last one is the outermost.
             .wrap(from_fn(limit_in_flight))

@@ -1,88 +1,81 @@
-//! Settings of the HTTP floor.
+//! What every handler works with.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use ipnet::IpNet;
+use chrono::TimeDelta;
+use sqlx::PgPool;
 
-use crate::ground::Mode;
+use crate::accounts::Accounts;
+use crate::checkout::Checkouts;
+use crate::finance::Finance;
+use crate::ground::{Clock, Entropy, Mode};
+use crate::http::metrics::Metrics;
+use crate::ledger::Engine;
+use crate::x402::Network;
+use crate::x402::sandbox::Sandbox;
+use crate::x402::siwx::Audience;
+use crate::x402::topup::TopUps;
 
-/// So many requests in so long: a bucket of that size, refilled steadily.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// How many requests.
-    pub requests: u32,
-    /// In how long.
-    pub window: Duration,
-}
-
-/// How this process speaks HTTP.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
+/// The floors below, and what this process was told.
+pub struct AppState {
+    /// Whether real money is at stake.
+    pub mode: Mode,
     /// Where clients reach this service, without a trailing slash.
     pub public_url: String,
-    /// Stamped on every answer.
-    pub mode: Mode,
-    /// The largest body that is read.
-    pub body_bytes_max: usize,
-    /// How long a body may take to arrive.
-    pub body_timeout: Duration,
-    /// How long a request's head may take to arrive.
-    pub head_timeout: Duration,
-    /// How long an idle connection stays open.
-    pub keep_alive: Duration,
-    /// How long requests may run on after a stop.
-    pub shutdown_timeout: Duration,
-    /// What a key that has authenticated may send; `None` is no bound.
-    pub rate_per_key: Option<Quota>,
-    /// What an address may send without such a key; `None` is no bound.
-    pub rate_per_address: Option<Quota>,
-    /// How many keys and addresses are remembered for that.
-    pub rate_entries_max: usize,
-    /// Paths that no bound on rates or requests in flight applies to; one that ends in a slash
-    /// stands for all below it. Probes are among them, because an overloaded process that looks
-    /// dead is restarted; and whatever this service asks of itself while it answers a request.
-    pub unbounded_paths: Vec<String>,
-    /// Networks of the proxies whose `X-Forwarded-For` counts.
-    pub trusted_proxies: Vec<IpNet>,
-    /// How many requests are worked on at once, in the whole process.
-    pub in_flight_max: usize,
-    /// How many connections each worker holds.
-    pub connections_max: usize,
-    /// Worker threads; `None` is one per core.
-    pub workers: Option<usize>,
+    /// Who may spend.
+    pub accounts: Accounts,
+    /// Money in.
+    pub topups: TopUps,
+    /// Money out.
+    pub checkouts: Checkouts,
+    /// Reports.
+    pub finance: Finance,
+    /// For balances and readiness.
+    pub pool: PgPool,
+    /// For the length of its queue.
+    pub engine: Engine,
+    /// The facilitator of test dollars. Its routes exist only when it does, never in live mode.
+    pub sandbox: Option<Sandbox>,
+    /// The networks that can be paid on, most wanted first.
+    pub networks: Vec<&'static Network>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
 }
 
-impl Default for HttpSettings {
-    fn default() -> Self {
-        let minute = Duration::from_secs(60);
-        Self {
-            public_url: "http://127.0.0.1:8402".to_owned(),
-            mode: Mode::Test,
-            body_bytes_max: 64 * 1024,
-            body_timeout: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(75),
-            shutdown_timeout: Duration::from_secs(30),
-            rate_per_key: Some(Quota { requests: 6_000, window: minute }),
-            rate_per_address: Some(Quota { requests: 600, window: minute }),
-            rate_entries_max: 100_000,
-            unbounded_paths: ["/healthz", "/readyz", "/metrics", "/sandbox/facilitator/"]
-                .map(str::to_owned)
-                .into(),
-            trusted_proxies: Vec::new(),
-            in_flight_max: 1_024,
-            connections_max: 4_096,
-            workers: None,
-        }
+impl AppState {
+    /// The public URL of a path that begins with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url)
+    }
+
+    /// What a wallet's proof must be for: exactly the claim, with a challenge that lives so long.
+    pub fn audience(&self, life: TimeDelta) -> Audience {
+        let uri = self.url("/api/v1/wallets/claim");
+        let mut audience = Audience::new(authority(&self.public_url), &uri, self.networks.clone());
+        audience.age_max = life;
+        audience
     }
 }
 
-impl HttpSettings {
-    /// Whether a path is free of the bounds.
-    pub(in crate::http) fn is_unbounded(&self, path: &str) -> bool {
-        self.unbounded_paths.iter().any(|free| match free.ends_with('/') {
-            true => path.starts_with(free.as_str()),
-            false => path == free,
-        })
+/// The host of a URL, with its port if it names one.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_host_and_port() {
+        assert_eq!(authority("https://api.example.com"), "api.example.com");
+        assert_eq!(authority("http://127.0.0.1:8402"), "127.0.0.1:8402");
+        assert_eq!(authority("https://example.com/bursar"), "example.com");
+        assert_eq!(authority("http://[::1]:80/x"), "[::1]:80");
     }
 }

@@ -9,6 +9,7 @@ mod http_demo;
 mod http_wire;
 mod ledger;
 mod managed;
+mod official;
 mod peer;
 mod sandbox;
 mod support;

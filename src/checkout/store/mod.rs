@@ -86,6 +86,25 @@ pub(super) async fn result_item(
     Ok(row.map(|row| KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku }))
 }
 
+/// How many units a result delivers.
+pub(super) async fn result_quantity(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    result_id: &str,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select quantity from result
+         where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4",
+        account.slot().sql(),
+        account.0,
+        checkout.0,
+        result_id
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// The items and holds of a checkout.
 pub(super) async fn holds(
     pool: &PgPool,

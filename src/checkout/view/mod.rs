@@ -4,6 +4,7 @@ mod read;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ground::{
     Amount, BookId, ChargeId, CheckoutId, KeyId, LotId, ReversalId, TransactionId,
@@ -15,7 +16,7 @@ use super::{CheckoutSummary, Item, ResultState};
 pub(super) use read::{charge, charges, checkout};
 
 /// A checkout: its items, and once there are any, its results.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CheckoutView {
     pub checkout_id: CheckoutId,
     pub account_id: BookId,
@@ -34,7 +35,7 @@ pub struct CheckoutView {
 }
 
 /// One item, with what has become of its hold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ItemView {
     pub item: i16,
     pub sku: String,
@@ -53,25 +54,27 @@ pub struct ItemView {
 }
 
 /// One result, with its evidence and, once decided, its verdict.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResultView {
     pub result_id: String,
     pub item: i16,
     pub sku: String,
     pub quantity: i64,
     pub status: ResultState,
+    #[schema(value_type = Value)]
     pub evidence: serde_json::Value,
     /// SHA-256 of the evidence as JSON without spaces and with sorted keys.
     pub evidence_sha256: String,
     pub submitted_at: DateTime<Utc>,
     pub verify_by: DateTime<Utc>,
     pub accepted: Option<i64>,
+    #[schema(value_type = Option<Object>)]
     pub verdict: Option<serde_json::Value>,
     pub charge_id: Option<ChargeId>,
 }
 
 /// What a verdict did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VerdictView {
     pub checkout_id: CheckoutId,
     pub result_id: String,
@@ -85,7 +88,7 @@ pub struct VerdictView {
 }
 
 /// What a cancellation gave back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CancelView {
     pub checkout_id: CheckoutId,
     pub released: Amount,
@@ -93,7 +96,7 @@ pub struct CancelView {
 }
 
 /// An itemised charge.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ChargeView {
     pub charge_id: ChargeId,
     pub checkout_id: CheckoutId,
@@ -108,6 +111,7 @@ pub struct ChargeView {
     pub status: String,
     pub lots: Vec<LotDraw>,
     pub evidence_sha256: String,
+    #[schema(value_type = Option<Object>)]
     pub verdict: Option<serde_json::Value>,
     pub ledger_transaction_id: TransactionId,
     pub captured_at: DateTime<Utc>,
@@ -117,7 +121,7 @@ pub struct ChargeView {
 }
 
 /// A part of a lot that a charge took.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LotDraw {
     pub lot_id: LotId,
     /// `paid` or `promotional`.
@@ -126,7 +130,7 @@ pub struct LotDraw {
 }
 
 /// The undoing of a charge, whole or part.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReversalView {
     pub reversal_id: ReversalId,
     pub charge_id: ChargeId,

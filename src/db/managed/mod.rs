@@ -60,6 +60,15 @@ impl Role {
     }
 }
 
+fn options(socket: &Path, role: Role, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket)
+        .port(5432)
+        .username(role.name())
+        .database(database)
+        .ssl_mode(PgSslMode::Disable)
+}
+
 /// A running private Postgres. Dropping it stops it.
 #[derive(Debug)]
 pub struct ManagedPostgres {
@@ -94,13 +103,19 @@ impl ManagedPostgres {
         self.options(role, DATABASE)
     }
 
+    /// How to connect to the server that another process runs on a directory
+    /// ([`ManagedError::InUse`]), to look at what it holds.
+    pub fn of_another_process(dir: &Path, role: Role) -> Result<PgConnectOptions, ManagedError> {
+        let dir = dir.canonicalize().map_err(|source| ManagedError::Io {
+            what: format!("{} cannot be found", dir.display()),
+            source,
+        })?;
+        let socket = socket_dir(&dir, Account::needed()?.as_ref())?;
+        Ok(options(&socket, role, DATABASE))
+    }
+
     fn options(&self, role: Role, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(&self.socket)
-            .port(5432)
-            .username(role.name())
-            .database(database)
-            .ssl_mode(PgSslMode::Disable)
+        options(&self.socket, role, database)
     }
 
     /// The same as a URL, for other programs.

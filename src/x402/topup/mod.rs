@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::runtime::Handle;
 
 use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, Clock, Entropy, IdempotencyKey, TopupId, sha256};
@@ -67,6 +68,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     settings: TopupSettings,
+    /// Where settlements run: not on the thread of a request, which ends with its server.
+    runtime: Handle,
 }
 
 /// A payment that answers our terms and was signed by its payer, as far as can be known before it
@@ -93,6 +96,7 @@ pub struct Payee {
 }
 
 impl TopUps {
+    /// To be called on the runtime that settlements shall run on.
     pub fn new(
         pool: PgPool,
         engine: Engine,
@@ -102,7 +106,9 @@ impl TopUps {
         entropy: Arc<dyn Entropy>,
         settings: TopupSettings,
     ) -> Self {
-        Self(Arc::new(Inner { pool, engine, facilitator, chain, clock, entropy, settings }))
+        let runtime = Handle::current();
+        let inner = Inner { pool, engine, facilitator, chain, clock, entropy, settings, runtime };
+        Self(Arc::new(inner))
     }
 
     pub fn settings(&self) -> &TopupSettings {
@@ -121,6 +127,11 @@ impl TopUps {
             max_timeout_seconds: 300,
             window: Window::default(),
         }
+    }
+
+    /// Whether the facilitator answers at all.
+    pub async fn facilitator_answers(&self) -> bool {
+        self.0.facilitator.supported().await.is_ok()
     }
 
     /// Whether an amount can be bought.
@@ -201,7 +212,7 @@ impl TopUps {
         if inserted || retry {
             let inner = self.0.clone();
             // The settlement outlives this request.
-            let task = tokio::spawn(async move { inner.run(id, payee.account, checked).await });
+            let task = self.0.runtime.spawn(async move { inner.run(id, payee.account, checked).await });
             task.await.map_err(|_| PayError::Interrupted)??;
         }
         self.follow(id).await

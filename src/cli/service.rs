@@ -1,0 +1,269 @@
+//! The running service: every floor, put together from the settings.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+
+use crate::accounts::{self, Accounts};
+use crate::checkout::Checkouts;
+use crate::config::{BaseUrl, Facilitator, Settings};
+use crate::db::managed::ManagedPostgres;
+use crate::db;
+use crate::finance::Finance;
+use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::http::{self, AppState, ServerHandle};
+use crate::ledger::{self, Engine};
+use crate::x402::chain::{Chain, RpcChain, RpcSettings};
+use crate::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
+use crate::x402::sandbox::Sandbox;
+use crate::x402::topup::{self, TopUps};
+
+use super::database::{self, Database, DatabaseError, Missing};
+use super::gauges;
+use super::workers::Workers;
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the database is not ready: {0}")]
+    Database(#[from] DatabaseError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: io::Error },
+    #[error("the facilitator cannot be used: {0}")]
+    Facilitator(#[from] crate::x402::facilitator::FacilitatorError),
+    #[error("the chain cannot be used: {0}")]
+    Chain(#[from] crate::x402::chain::ChainError),
+    #[error("the server did not start: {0}")]
+    Server(#[from] io::Error),
+}
+
+/// A service that is up.
+pub struct Service {
+    /// Where it listens, as a local URL.
+    pub local_url: String,
+    /// Where clients reach it.
+    pub public_url: String,
+    pub clock: Arc<dyn Clock>,
+    pub finance: Finance,
+    handle: ServerHandle,
+    server: JoinHandle<io::Result<()>>,
+    workers: Workers,
+    pools: [PgPool; 2],
+    managed: Option<ManagedPostgres>,
+}
+
+/// Why a service ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("the server ended")]
+    Server,
+    #[error("the managed Postgres ended: {0}")]
+    Postgres(crate::db::managed::ManagedError),
+}
+
+impl Service {
+    /// Starts everything, bottom up.
+    pub async fn start(settings: &Settings, missing: Missing) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let bind = settings.http.bind;
+        // Listen first: a second process must not touch the database of the one that is running.
+        let listener = TcpListener::bind(bind)
+            .map_err(|source| StartError::Listen { address: bind.to_string(), source })?;
+        let bound = listener.local_addr()?;
+        let Database { service, managed, .. } =
+            database::open(&settings.database, settings.mode, missing).await?;
+        let connections = settings.database.connections;
+        let pool = db::service_pool(service.clone(), connections);
+        let reports = db::report_pool(service, 4);
+
+        let local_url = BaseUrl::local(bound);
+        let public_url = settings.http.public_url(bound).join("");
+        let engine = start_engine(settings, &pool, &clock, &entropy);
+        let accounts = open_accounts(settings, &pool, &engine, &clock, &entropy);
+        let checkouts =
+            Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
+        let topups =
+            open_topups(settings, &local_url, &public_url, &pool, &engine, &clock, &entropy)?;
+        let finance = Finance::new(reports.clone());
+        let sandbox = (settings.payment.facilitator == Facilitator::Sandbox).then(|| {
+            let networks = settings.payment.networks.clone();
+            Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
+        });
+        let workers = Workers::start(
+            checkouts.sweeper(),
+            settings.sweep_interval,
+            topups.clone(),
+            accounts.clone(),
+        );
+        let state = Arc::new(AppState {
+            mode: settings.mode,
+            public_url: public_url.clone(),
+            metrics: gauges::metrics(&topups, &checkouts, &engine),
+            accounts,
+            checkouts,
+            topups,
+            finance: finance.clone(),
+            pool: pool.clone(),
+            engine,
+            sandbox,
+            networks: settings.payment.networks.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let server = http::serve(
+            listener,
+            http_settings(settings, &public_url),
+            entropy,
+            http::routes(state),
+        )?;
+        let handle = server.handle();
+        let server = tokio::spawn(server);
+        Ok(Self {
+            local_url: local_url.join(""),
+            public_url,
+            clock,
+            finance,
+            handle,
+            server,
+            workers,
+            pools: [pool, reports],
+            managed,
+        })
+    }
+
+    /// Waits until something ends that should not.
+    pub async fn ended(&mut self) -> Ended {
+        let postgres = async {
+            match &self.managed {
+                Some(managed) => managed.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = &mut self.server => Ended::Server,
+            error = postgres => Ended::Postgres(error),
+        }
+    }
+
+    /// Stops everything, top down: requests finish, then the workers, then the database.
+    pub async fn stop(self) {
+        self.handle.stop(true).await;
+        if !self.server.is_finished() {
+            // The server says itself what it has to say, in the log.
+            let _ = self.server.await;
+        }
+        self.workers.stop().await;
+        for pool in self.pools {
+            pool.close().await;
+        }
+        if let Some(managed) = self.managed
+            && let Err(error) = managed.stop().await
+        {
+            tracing::error!(%error, "managed Postgres did not stop well");
+        }
+    }
+}
+
+fn start_engine(
+    settings: &Settings,
+    pool: &PgPool,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Engine {
+    let engine = ledger::EngineSettings {
+        lanes: settings.engine.lanes,
+        queue: settings.engine.queue,
+        ..ledger::EngineSettings::default()
+    };
+    Engine::start(pool.clone(), clock.clone(), entropy.clone(), engine)
+}
+
+fn open_accounts(
+    settings: &Settings,
+    pool: &PgPool,
+    engine: &Engine,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Accounts {
+    let signup = accounts::SignupSettings {
+        grant: settings.signup.grant,
+        grant_budget_per_day: settings.signup.grant_budget_per_day,
+        grant_days: settings.signup.grant_days,
+        signups_per_hour: settings.signup.per_hour,
+        challenge_seconds: 300,
+        challenges_per_hour: 120,
+    };
+    let operator = settings.admin_key_hash.as_ref().map(|hash| *hash.reveal());
+    Accounts::new(
+        pool.clone(),
+        engine.clone(),
+        clock.clone(),
+        entropy.clone(),
+        settings.mode,
+        signup,
+        operator,
+    )
+}
+
+fn open_topups(
+    settings: &Settings,
+    local_url: &BaseUrl,
+    public_url: &str,
+    pool: &PgPool,
+    engine: &Engine,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<TopUps, StartError> {
+    let payment = &settings.payment;
+    let facilitator_url = match &payment.facilitator {
+        Facilitator::Sandbox => local_url.join("/sandbox/facilitator"),
+        Facilitator::Url(url) => url.join(""),
+    };
+    let times = FacilitatorSettings {
+        verify_timeout: payment.verify_timeout,
+        settle_timeout: payment.settle_timeout,
+        ..FacilitatorSettings::default()
+    };
+    let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
+    let chain = match &payment.rpc_url {
+        Some(url) => {
+            let chain = RpcChain::new(url.reveal(), RpcSettings::default())?;
+            Some(Arc::new(chain) as Arc<dyn Chain>)
+        }
+        None => None,
+    };
+    let terms = topup::TopupSettings {
+        networks: payment.networks.clone(),
+        pay_to: payment.pay_to,
+        resource_url: format!("{public_url}/api/v1/credits/topup"),
+        default_amount: settings.topup.default,
+        min_amount: settings.topup.min,
+        max_amount: settings.topup.max,
+        facilitator_url,
+        patience: payment.settle_timeout,
+        lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
+        receipt_wait: Duration::from_secs(10),
+    };
+    let (pool, engine) = (pool.clone(), engine.clone());
+    Ok(TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms))
+}
+
+fn http_settings(settings: &Settings, public_url: &str) -> http::HttpSettings {
+    let quota = |requests| {
+        Some(http::Quota { requests, window: Duration::from_secs(60) })
+    };
+    let per_minute = settings.http.rate_per_minute;
+    http::HttpSettings {
+        public_url: public_url.to_owned(),
+        mode: settings.mode,
+        rate_per_key: quota(per_minute.saturating_mul(10)),
+        rate_per_address: quota(per_minute),
+        trusted_proxies: settings.http.trusted_proxies.clone(),
+        ..http::HttpSettings::default()
+    }
+}

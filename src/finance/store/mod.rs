@@ -1,0 +1,50 @@
+//! All SQL of finance. Every statement reads, and runs in the caller's snapshot.
+
+pub(super) mod checks;
+pub(super) mod journal;
+pub(super) mod reports;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::Scope;
+
+/// A transaction that sees one state of the database, whatever is written meanwhile.
+pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with("begin isolation level repeatable read read only").await
+}
+
+/// Ends the snapshot when nobody reads on for a while: it holds a connection, and keeps the database
+/// from clearing away old rows.
+pub async fn bound_idleness(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("select set_config('idle_in_transaction_session_timeout', '2min', true)")
+        .fetch_one(tx)
+        .await?;
+    Ok(())
+}
+
+/// The time of the snapshot; never before anything that is in it.
+pub async fn as_of(tx: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select greatest(now(), max(recorded_at)) as "at!" from book"#)
+        .fetch_one(tx)
+        .await
+}
+
+/// A scope as a range of (slot, book id), both ends included.
+struct Range {
+    from: (i16, Uuid),
+    to: (i16, Uuid),
+}
+
+impl Range {
+    fn of(scope: Scope) -> Self {
+        match scope {
+            Scope::Book(book) => {
+                let key = (book.slot().sql(), book.0);
+                Self { from: key, to: key }
+            }
+            Scope::All => Self { from: (i16::MIN, Uuid::nil()), to: (i16::MAX, Uuid::max()) },
+        }
+    }
+}

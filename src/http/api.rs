@@ -1,0 +1,55 @@
+//! The one list of routes: it feeds the server, the API document, `Allow` and CORS.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::http::state::AppState;
+use crate::http::{
+    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, results,
+    sandbox, service, topups, wallets,
+};
+
+/// The routes of a process and what their handlers work with.
+pub fn routes(state: Arc<AppState>) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send + 'static {
+    let data = web::Data::from(state);
+    move |config| {
+        config.app_data(data.clone());
+        mount(config, data.sandbox.is_some());
+    }
+}
+
+/// The API document as it is published: with the routes of the sandbox.
+pub fn api_document() -> utoipa::openapi::OpenApi {
+    document(|config| mount(config, true))
+}
+
+/// The API document as it is committed: pretty, with a line break at its end.
+pub fn api_document_json() -> String {
+    let json = api_document().to_pretty_json();
+    json.expect("a document of plain strings and maps serializes") + "\n"
+}
+
+fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
+    config.service(accounts::open_account);
+    config.service(wallets::issue_challenge).service(wallets::claim_wallet);
+    config.service(topups::topup).service(topups::get_topup);
+    config.service(credits::read_credits).service(credits::read_history);
+    config.service(catalog::read_catalog);
+    config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
+    config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
+    config.service(results::submit_result).service(results::judge_result);
+    config.service(charges::list_charges).service(charges::read_charge);
+    config.service(charges::reverse_charge);
+    config.service(ledger::export_journal).service(ledger::read_trial_balance);
+    config.service(catalog::list_sku).service(admin::issue_key);
+    config.service(service::say_alive).service(service::say_ready);
+    config.service(service::show_metrics).service(service::show_guide);
+    config.service(docs::show_docs);
+    if with_sandbox {
+        config.service(sandbox::facilitator_supported);
+        config.service(sandbox::facilitator_verify).service(sandbox::facilitator_settle);
+        config.service(sandbox::open_faucet).service(sandbox::read_test_dollars);
+    }
+}

@@ -1,0 +1,185 @@
+//! What can be bought.
+
+use actix_web::{HttpRequest, HttpResponse, get, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::checkout::{Sku, SkuTerms, Verification};
+use crate::ground::{Amount, Page};
+use crate::http::Problem;
+use crate::http::auth::{Granted, Operator};
+use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
+use crate::http::fields::{AnyJson, DeadlineSeconds, Label, Price, SkuName, Title, WindowSeconds};
+use crate::http::paging::Paging;
+use crate::http::state::AppState;
+
+/// Something that can be bought.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SkuView {
+    /// Its name.
+    #[schema(example = "lead.verified")]
+    pub sku: String,
+    /// What it is.
+    #[schema(example = "A verified sales lead")]
+    pub title: String,
+    /// What one unit is.
+    #[schema(example = "lead")]
+    pub unit: String,
+    /// The price of one unit.
+    pub unit_price: Amount,
+    /// What a result must be to be accepted.
+    #[schema(value_type = Value)]
+    pub criteria: Value,
+    /// Who judges results: with `push`, a verifier posts verdicts.
+    pub verification: Verification,
+    /// How long after the checkout results may be submitted; the rest is released then.
+    pub delivery_deadline_seconds: i32,
+    /// How long after its submission a result may be judged; it is released then.
+    pub verification_deadline_seconds: i32,
+    /// How long after the capture a charge can be reversed.
+    pub dispute_window_seconds: i32,
+    /// Whether it is on sale.
+    pub active: bool,
+    /// Counts the changes of its terms.
+    pub version: i32,
+    /// When its terms last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The terms of a SKU.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "title": "A verified sales lead", "unit": "lead", "unit_price": "2.50",
+    "criteria": {"email": "deliverable", "age_days_max": 30},
+    "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
+    "dispute_window_seconds": 604800,
+}))]
+pub struct SkuRequest {
+    /// What it is.
+    pub title: Title,
+    /// What one unit is, such as `lead` or `page`.
+    pub unit: Label,
+    /// The price of one unit, more than nothing.
+    pub unit_price: Price,
+    /// What a result must be to be accepted, as data.
+    pub criteria: AnyJson,
+    /// Who judges results: with `push`, a verifier posts verdicts.
+    #[serde(default = "push")]
+    pub verification: Verification,
+    /// How long after the checkout results may be submitted.
+    pub delivery_deadline_seconds: DeadlineSeconds,
+    /// How long after its submission a result may be judged.
+    pub verification_deadline_seconds: DeadlineSeconds,
+    /// How long after the capture a charge can be reversed.
+    pub dispute_window_seconds: WindowSeconds,
+    /// Whether it is on sale.
+    #[serde(default = "on_sale")]
+    pub active: bool,
+}
+
+fn push() -> Verification {
+    Verification::Push
+}
+
+fn on_sale() -> bool {
+    true
+}
+
+impl From<Sku> for SkuView {
+    fn from(sku: Sku) -> Self {
+        let Sku { sku, terms, version, updated_at } = sku;
+        Self {
+            sku,
+            title: terms.title,
+            unit: terms.unit,
+            unit_price: terms.unit_price,
+            criteria: terms.criteria,
+            verification: terms.verification,
+            delivery_deadline_seconds: terms.delivery_deadline_s,
+            verification_deadline_seconds: terms.verification_deadline_s,
+            dispute_window_seconds: terms.dispute_window_s,
+            active: terms.active,
+            version,
+            updated_at,
+        }
+    }
+}
+
+impl From<SkuRequest> for SkuTerms {
+    fn from(request: SkuRequest) -> Self {
+        Self {
+            title: request.title.into_string(),
+            unit: request.unit.into_string(),
+            unit_price: request.unit_price.get(),
+            criteria: request.criteria.into_value(),
+            verification: request.verification,
+            delivery_deadline_s: request.delivery_deadline_seconds.get(),
+            verification_deadline_s: request.verification_deadline_seconds.get(),
+            dispute_window_s: request.dispute_window_seconds.get(),
+            active: request.active,
+        }
+    }
+}
+
+/// The catalog
+///
+/// By SKU. Needs no key.
+#[utoipa::path(
+    tag = "checkouts",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of the catalog", body = Page<SkuView>),
+        (status = 422, response = Problem),
+    ),
+)]
+#[get("/api/v1/catalog")]
+pub async fn read_catalog(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    paging: ApiQuery<Paging>,
+) -> Result<HttpResponse, Problem> {
+    let page = paging.0.read::<CatalogCursor>()?;
+    let after = page.after.as_ref().map_or("", |cursor| cursor.0.as_str());
+    let rows = state.checkouts.catalog(after, page.rows()).await?;
+    let rows: Vec<SkuView> = rows.into_iter().map(SkuView::from).collect();
+    Ok(page.answer(&request, rows, |row| row.sku.clone()))
+}
+
+/// A SKU, whether or not there is one of that name.
+struct CatalogCursor(SkuName);
+
+impl std::str::FromStr for CatalogCursor {
+    type Err = serde::de::value::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        SkuName::deserialize(serde::de::IntoDeserializer::into_deserializer(text)).map(Self)
+    }
+}
+
+/// List a SKU or change its terms
+///
+/// Open checkouts keep the terms they were made with.
+#[utoipa::path(
+    tag = "admin",
+    security(("api_key" = [])),
+    params(("sku" = SkuName, Path, description = "Its name")),
+    request_body = SkuRequest,
+    responses(
+        (status = 200, description = "The SKU as it is listed", body = SkuView),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[put("/api/v1/admin/catalog/{sku}")]
+pub async fn list_sku(
+    state: web::Data<AppState>,
+    access: Granted<Operator, (ApiPath<SkuName>, ApiJson<SkuRequest>)>,
+) -> Result<HttpResponse, Problem> {
+    let (ApiPath(sku), ApiJson(request)) = access.asked;
+    let listed = state.checkouts.list_sku(sku.as_str(), &request.into()).await?;
+    Ok(HttpResponse::Ok().json(SkuView::from(listed)))
+}

@@ -1,0 +1,112 @@
+//! What the floors below say went wrong, as problems.
+
+use crate::accounts::AccountError;
+use crate::checkout::CheckoutError;
+use crate::finance::FinanceError;
+use crate::http::{Code, Problem};
+use crate::ledger::SubmitError;
+use crate::x402::sandbox::SandboxError;
+use crate::x402::siwx::SiwxError;
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match &error {
+            SubmitError::Overloaded => Self::new(Code::Overloaded),
+            SubmitError::Unavailable => Self::fault(Code::Unavailable, &error),
+            SubmitError::Conflict => Self::new(Code::IdempotencyConflict).field("Idempotency-Key"),
+            SubmitError::BookUnknown => Self::new(Code::NotFound).detail(error.to_string()),
+            SubmitError::Fault(_) | SubmitError::Rejected(_) => Self::fault(Code::Internal, &error),
+        }
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        let authorization = |code| Self::new(code).field("Authorization");
+        match error {
+            AccountError::KeyMalformed(malformed) => {
+                authorization(Code::Unauthenticated).detail(malformed.to_string())
+            }
+            AccountError::ModeMismatch { key } => authorization(Code::ModeMismatch)
+                .detail(AccountError::ModeMismatch { key }.to_string()),
+            AccountError::KeyUnknown => authorization(Code::Unauthenticated),
+            AccountError::KeyRevoked => authorization(Code::KeyRevoked),
+            AccountError::KeyExpired => authorization(Code::KeyExpired),
+            AccountError::SignupQuotaExhausted => {
+                Self::new(Code::SignupQuotaExhausted).retry_after(3_600)
+            }
+            AccountError::NonceUnknown => {
+                Self::new(Code::ChallengeInvalid).detail(error.to_string()).field("nonce")
+            }
+            AccountError::AccountUnknown => Self::new(Code::NotFound).detail(error.to_string()),
+            AccountError::Ledger(submit) => submit.into(),
+            AccountError::Database(_) => Self::fault(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<CheckoutError> for Problem {
+    fn from(error: CheckoutError) -> Self {
+        let say = |code| Self::new(code).detail(error.to_string());
+        match &error {
+            CheckoutError::SkuUnknown { sku } => {
+                say(Code::SkuUnknown).field("items").with("sku", sku.as_str())
+            }
+            CheckoutError::SkuInactive { sku } => {
+                say(Code::SkuInactive).field("items").with("sku", sku.as_str())
+            }
+            CheckoutError::TotalOutOfRange => say(Code::ValidationFailed).field("items"),
+            CheckoutError::ItemUnknown { .. } => say(Code::ValidationFailed).field("item"),
+            CheckoutError::CheckoutUnknown
+            | CheckoutError::ResultUnknown
+            | CheckoutError::ChargeUnknown => say(Code::NotFound),
+            CheckoutError::SkuNotServed { sku } => {
+                say(Code::ScopeMissing).with("sku", sku.as_str())
+            }
+            CheckoutError::Ledger(submit) => submit.clone().into(),
+            CheckoutError::Database(_) => Self::fault(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<FinanceError> for Problem {
+    fn from(error: FinanceError) -> Self {
+        Self::fault(Code::Unavailable, &error)
+    }
+}
+
+impl From<SandboxError> for Problem {
+    fn from(error: SandboxError) -> Self {
+        let misfit =
+            |field| Self::new(Code::ValidationFailed).detail(error.to_string()).field(field);
+        match &error {
+            SandboxError::Network | SandboxError::Asset => misfit("network"),
+            SandboxError::Faucet { .. } | SandboxError::Balance => misfit("amount"),
+            SandboxError::Database(_) => Self::fault(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<SiwxError> for Problem {
+    fn from(error: SiwxError) -> Self {
+        let code = match &error {
+            SiwxError::Undecodable(_) => Code::MalformedRequest,
+            SiwxError::ChainId
+            | SiwxError::UnsupportedChain { .. }
+            | SiwxError::MalformedSignature
+            | SiwxError::Signature { .. } => Code::SignatureInvalid,
+            SiwxError::Malformed { .. }
+            | SiwxError::DomainMismatch { .. }
+            | SiwxError::UriMismatch { .. }
+            | SiwxError::IssuedAt
+            | SiwxError::IssuedAtTooOld { .. }
+            | SiwxError::IssuedAtInFuture { .. }
+            | SiwxError::ExpirationTime
+            | SiwxError::Expired { .. }
+            | SiwxError::NotBefore
+            | SiwxError::NotYetValid { .. }
+            | SiwxError::Nonce => Code::ChallengeInvalid,
+        };
+        Self::new(code).detail(error.to_string()).with("reason", error.code())
+    }
+}

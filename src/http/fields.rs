@@ -1,0 +1,302 @@
+//! Members of requests that check themselves while they are read, and say in the API document what
+//! they take: one definition for both, so that they cannot differ.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::ground::Amount;
+
+/// A text member: for people, or a name of a fixed alphabet.
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident, $max:literal, $allowed:expr, $pattern:expr, $says:literal;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+            #[serde(transparent)]
+            pub struct $name(String);
+
+            impl $name {
+                /// The text.
+                pub fn as_str(&self) -> &str {
+                    &self.0
+                }
+
+                /// The text.
+                pub fn into_string(self) -> String {
+                    self.0
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let text = String::deserialize(deserializer)?;
+                    let allowed: fn(usize, char) -> bool = $allowed;
+                    let fits = (1..=$max).contains(&text.chars().count())
+                        && text.chars().enumerate().all(|(at, c)| allowed(at, c));
+                    if fits { Ok(Self(text)) } else { Err(D::Error::custom($says)) }
+                }
+            }
+
+            impl PartialSchema for $name {
+                fn schema() -> RefOr<Schema> {
+                    let pattern: Option<&str> = $pattern;
+                    ObjectBuilder::new()
+                        .schema_type(Type::String)
+                        .description(Some($says))
+                        .min_length(Some(1))
+                        .max_length(Some($max))
+                        .pattern(pattern)
+                        .into()
+                }
+            }
+
+            impl ToSchema for $name {}
+        )+
+    };
+}
+
+/// Control characters have no place in a text, and Postgres takes no NUL.
+fn is_prose(_: usize, c: char) -> bool {
+    !c.is_control() || matches!(c, '\n' | '\t')
+}
+
+fn is_sku(at: usize, c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || (at > 0 && matches!(c, '.' | '_' | '-'))
+}
+
+fn is_result_id(_: usize, c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')
+}
+
+texts! {
+    /// What a person calls something.
+    Label, 100, is_prose, None, "1 to 100 characters, no control characters";
+    /// What a SKU is.
+    Title, 200, is_prose, None, "1 to 200 characters, no control characters";
+    /// Why something was done.
+    Reason, 1000, is_prose, None, "1 to 1000 characters, no control characters";
+    /// The name of something that can be bought.
+    SkuName, 64, is_sku, Some("^[a-z0-9][a-z0-9._-]{0,63}$"),
+        "1 to 64 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit";
+    /// A fulfiller's own name for a result, unique in its checkout.
+    ResultName, 128, is_result_id, Some("^[A-Za-z0-9._:-]{1,128}$"),
+        "1 to 128 of A-Z, a-z, 0-9, dot, underscore, colon and hyphen";
+}
+
+/// A whole number between two bounds.
+macro_rules! wholes {
+    ($($(#[$doc:meta])* $name:ident, $kind:ty, $min:literal, $max:literal, $says:literal;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+            #[serde(transparent)]
+            pub struct $name($kind);
+
+            impl $name {
+                /// The number.
+                pub fn get(self) -> $kind {
+                    self.0
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let number = <$kind>::deserialize(deserializer)?;
+                    let fits = ($min..=$max).contains(&number);
+                    if fits { Ok(Self(number)) } else { Err(D::Error::custom($says)) }
+                }
+            }
+
+            impl PartialSchema for $name {
+                fn schema() -> RefOr<Schema> {
+                    ObjectBuilder::new()
+                        .schema_type(Type::Integer)
+                        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+                        .description(Some($says))
+                        .minimum(Some($min))
+                        .maximum(Some($max))
+                        .into()
+                }
+            }
+
+            impl ToSchema for $name {}
+        )+
+    };
+}
+
+wholes! {
+    /// How many units.
+    Quantity, i64, 1, 1_000_000, "a whole number from 1 to 1000000";
+    /// An item of a checkout, counted from 1.
+    ItemNumber, i16, 1, 1000, "a whole number from 1 to 1000";
+    /// How long somebody has; at most a year.
+    DeadlineSeconds, i32, 1, 31_536_000, "seconds, a whole number from 1 to 31536000";
+    /// How long a charge can be reversed; at most a year.
+    WindowSeconds, i32, 0, 31_536_000, "seconds, a whole number from 0 to 31536000";
+}
+
+/// An amount of more than nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Price(Amount);
+
+impl Price {
+    /// The amount.
+    pub fn get(self) -> Amount {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let amount = Amount::deserialize(deserializer)?;
+        if amount.is_zero() { Err(D::Error::custom("more than 0")) } else { Ok(Self(amount)) }
+    }
+}
+
+impl PartialSchema for Price {
+    fn schema() -> RefOr<Schema> {
+        Amount::schema()
+    }
+}
+
+impl ToSchema for Price {}
+
+/// JSON of any shape that Postgres can keep: a NUL in a text cannot be stored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct AnyJson(Value);
+
+impl AnyJson {
+    /// The value.
+    pub fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        if has_nul(&value) {
+            return Err(D::Error::custom("texts must not contain the character U+0000"));
+        }
+        Ok(Self(value))
+    }
+}
+
+/// Recursion is bounded by the parser's own depth.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+impl PartialSchema for AnyJson {
+    fn schema() -> RefOr<Schema> {
+        Value::schema()
+    }
+}
+
+impl ToSchema for AnyJson {}
+
+/// A list of `MIN` to `MAX` members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Several<T, const MIN: usize, const MAX: usize>(Vec<T>);
+
+impl<T, const MIN: usize, const MAX: usize> Several<T, MIN, MAX> {
+    /// The members.
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// The members.
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T> Default for Several<T, 0, 16> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Deserialize<'de>
+    for Several<T, MIN, MAX>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = Vec::deserialize(deserializer)?;
+        if (MIN..=MAX).contains(&members.len()) {
+            return Ok(Self(members));
+        }
+        Err(D::Error::custom(format!("{MIN} to {MAX} members, not {}", members.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads<T: for<'de> Deserialize<'de>>(json: &str) -> bool {
+        serde_json::from_str::<T>(json).is_ok()
+    }
+
+    #[test]
+    fn names_have_their_alphabet() {
+        for good in ["a", "0", "lead.v2_eu-west", &"a".repeat(64)] {
+            assert!(reads::<SkuName>(&format!("{good:?}")), "{good}");
+        }
+        for bad in ["", "-a", ".a", "A", "a b", "ä", "a/b", &"a".repeat(65)] {
+            assert!(!reads::<SkuName>(&format!("{bad:?}")), "{bad}");
+        }
+        assert!(reads::<ResultName>("\"Run-1:a.b_c\""));
+        for bad in ["", "a/b", "a b", "%2e", &"a".repeat(129)] {
+            assert!(!reads::<ResultName>(&format!("{bad:?}")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_are_bounded_and_printable() {
+        assert!(reads::<Label>("\"Zoë's agent\\n2\""));
+        assert!(!reads::<Label>("\"\""));
+        assert!(!reads::<Label>("\"a\\u0000b\""));
+        assert!(!reads::<Label>("\"a\\u001bb\""));
+        assert!(reads::<Label>(&format!("{:?}", "é".repeat(100))));
+        assert!(!reads::<Label>(&format!("{:?}", "é".repeat(101))));
+    }
+
+    #[test]
+    fn numbers_are_whole_and_bounded() {
+        for good in ["1", "1000000"] {
+            assert!(reads::<Quantity>(good), "{good}");
+        }
+        for bad in ["0", "-1", "1000001", "1.0", "1.5", "\"1\"", "1e2", "99999999999999999999"] {
+            assert!(!reads::<Quantity>(bad), "{bad}");
+        }
+        assert!(reads::<WindowSeconds>("0") && !reads::<DeadlineSeconds>("0"));
+        assert!(reads::<Price>("\"0.000001\"") && !reads::<Price>("\"0.00\""));
+    }
+
+    #[test]
+    fn json_without_nul_is_kept_as_it_is() {
+        assert!(reads::<AnyJson>("{\"a\":[1,null,{\"b\":\"x\"}]}"));
+        for bad in ["\"a\\u0000\"", "[[\"\\u0000\"]]", "{\"a\\u0000\":1}"] {
+            assert!(!reads::<AnyJson>(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        assert!(reads::<Several<u8, 1, 2>>("[1,2]"));
+        assert!(!reads::<Several<u8, 1, 2>>("[]"));
+        assert!(!reads::<Several<u8, 1, 2>>("[1,2,3]"));
+    }
+}

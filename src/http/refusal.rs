@@ -1,0 +1,135 @@
+//! Stored refusals as problems. What they carry becomes members beside the code.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::json;
+
+use crate::checkout::CheckoutRefusal;
+use crate::ground::Amount;
+use crate::http::state::AppState;
+use crate::http::{Code, Problem};
+use crate::ledger::{CapScope, CapViolation, Refusal};
+
+/// One cent: nobody is told to top up by less.
+const CENT: i64 = 10_000;
+
+/// The problem of a refusal as it is stored; `None` when no floor wrote it.
+pub fn problem(stored: &str, state: &AppState) -> Option<Problem> {
+    let of_ledger = serde_json::from_str(stored).map(|refusal| ledger(&refusal, state));
+    let either = of_ledger.or_else(|_| serde_json::from_str(stored).map(|r| checkout(&r)));
+    either.ok()
+}
+
+fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
+    let say = |code| Problem::new(code).detail(refusal.to_string());
+    match refusal {
+        Refusal::AccountFrozen => say(Code::AccountFrozen),
+        Refusal::KeyRevoked => say(Code::KeyRevoked),
+        Refusal::KeyExpired => say(Code::KeyExpired),
+        Refusal::SkuNotAllowed { skus } => say(Code::SkuNotAllowed).with("skus", json!(skus)),
+        Refusal::InsufficientCredits { required, available, shortfall } => {
+            let topup_url = state.url("/api/v1/credits/topup");
+            say(Code::InsufficientCredits)
+                .with("required", required.to_string())
+                .with("available", available.to_string())
+                .with("shortfall", shortfall.to_string())
+                .with("suggested_topup", suggest(*shortfall, state.topups.settings().min_amount).to_string())
+                .with("topup_url", topup_url.as_str())
+                .next_url(topup_url)
+        }
+        Refusal::CapExceeded { violations } => caps(violations, &refusal.to_string()),
+        Refusal::ReversalExceedsCharge { requested, left } => say(Code::ReversalExceedsCharge)
+            .with("requested", requested.to_string())
+            .with("left", left.to_string()),
+    }
+}
+
+/// Names every cap. When only the request's own `max_total` is in the way, that is its own code:
+/// the caller can raise it by itself.
+fn caps(violations: &[CapViolation], detail: &str) -> Problem {
+    let own = violations.iter().all(|violation| violation.scope == CapScope::Request);
+    let code = if own { Code::MaxTotalExceeded } else { Code::CapExceeded };
+    let problem = Problem::new(code).detail(detail);
+    violations.iter().fold(problem, |problem, violation| problem.violation(json!(violation)))
+}
+
+/// What to top up: the shortfall in whole cents, and no less than can be topped up.
+fn suggest(shortfall: Amount, least: Amount) -> Amount {
+    let cents = shortfall.micros().checked_add(CENT - 1).map(|micros| micros / CENT);
+    let rounded = cents.and_then(|cents| cents.checked_mul(CENT)).and_then(Amount::from_micros);
+    rounded.unwrap_or(shortfall).max(least)
+}
+
+fn checkout(refusal: &CheckoutRefusal) -> Problem {
+    let say = |code| Problem::new(code).detail(refusal.to_string());
+    match refusal {
+        CheckoutRefusal::ResultConflict { result_id } => {
+            say(Code::ResultConflict).field("result_id").with("result_id", result_id.as_str())
+        }
+        CheckoutRefusal::ResultQuantityExceeded { requested, left } => {
+            say(Code::ResultQuantityExceeded)
+                .field("quantity")
+                .with("requested", *requested)
+                .with("left", *left)
+        }
+        CheckoutRefusal::DeliveryDeadlinePassed { deadline } => {
+            say(Code::DeliveryDeadlinePassed).with("deadline", instant(deadline))
+        }
+        CheckoutRefusal::ItemClosed => say(Code::ItemClosed),
+        CheckoutRefusal::AlreadyDecided => say(Code::AlreadyDecided),
+        CheckoutRefusal::VerificationDeadlinePassed { deadline } => {
+            say(Code::VerificationDeadlinePassed).with("deadline", instant(deadline))
+        }
+        CheckoutRefusal::AcceptedQuantityExceeded { accepted, quantity } => {
+            say(Code::AcceptedQuantityExceeded)
+                .field("accepted_quantity")
+                .with("accepted", *accepted)
+                .with("quantity", *quantity)
+        }
+        CheckoutRefusal::CheckoutNotCancelable => say(Code::CheckoutNotCancelable),
+        CheckoutRefusal::ChargeFinal { final_at } => {
+            say(Code::ChargeFinal).with("final_at", instant(final_at))
+        }
+        CheckoutRefusal::AlreadyReversed { amount } => {
+            say(Code::AlreadyReversed).with("amount", amount.to_string())
+        }
+    }
+}
+
+fn instant(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dollars(text: &str) -> Amount {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_suggestion_covers_the_shortfall() {
+        let suggested = |shortfall| suggest(dollars(shortfall), dollars("0.01")).to_string();
+        assert_eq!(suggested("0.000001"), "0.01");
+        assert_eq!(suggested("2.50"), "2.50");
+        assert_eq!(suggested("2.500001"), "2.51");
+        assert_eq!(suggest(dollars("0.02"), dollars("1")).to_string(), "1.00");
+        assert_eq!(suggest(Amount::MAX, dollars("1")), Amount::MAX);
+    }
+
+    #[test]
+    fn only_the_callers_own_bound_has_its_own_code() {
+        let violation = |scope| CapViolation {
+            scope,
+            span: crate::ledger::Span::Checkout,
+            limit: dollars("1"),
+            used: Amount::ZERO,
+            requested: dollars("2"),
+        };
+        let own = caps(&[violation(CapScope::Request)], "");
+        assert_eq!(own.code(), Code::MaxTotalExceeded);
+        let both = caps(&[violation(CapScope::Request), violation(CapScope::Key)], "");
+        assert_eq!(both.code(), Code::CapExceeded);
+        assert_eq!(both.to_value()["violations"].as_array().unwrap().len(), 2);
+    }
+}

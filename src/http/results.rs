@@ -1,0 +1,201 @@
+//! Results: submitted by fulfillers, judged by verifiers. Never by customers.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::checkout::{Check, ResultSubmission, Verdict};
+use crate::checkout::{ResultView, VerdictView};
+use crate::ground::CheckoutId;
+use crate::http::auth::{Fulfiller, Granted, Verifier};
+use crate::http::extract::{ApiJson, ApiPath, IdempotencyHeader};
+use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, Several};
+use crate::http::outcome::{answer, identity};
+use crate::http::state::AppState;
+use crate::http::{Code, Problem};
+
+/// One result: what was delivered of one item.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "result_id": "run-7-lead-1", "item": 1, "quantity": 1,
+    "evidence": {"email": "ada@example.com", "checked_at": "2026-11-20T10:30:00Z"},
+}))]
+pub struct ResultRequest {
+    /// The fulfiller's own name for it, unique in the checkout.
+    pub result_id: ResultName,
+    /// The item's number in the checkout.
+    pub item: ItemNumber,
+    /// How many units it delivers.
+    pub quantity: Quantity,
+    /// What proves it, of any shape.
+    pub evidence: AnyJson,
+}
+
+/// What a verifier says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// All of it is charged.
+    Accepted,
+    /// Nothing of it is charged.
+    Rejected,
+    /// `accepted_quantity` units are charged, the rest goes back.
+    PartiallyAccepted,
+}
+
+/// A verdict on a result.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "verdict": "accepted", "reason": "meets the criteria",
+    "checks": [{"name": "email_deliverable", "passed": true}],
+}))]
+pub struct VerdictRequest {
+    /// The verdict.
+    pub verdict: Judgement,
+    /// How many units are accepted: required when partially accepted, else left out.
+    pub accepted_quantity: Option<Quantity>,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// What was checked.
+    #[serde(default)]
+    #[schema(value_type = Vec<CheckRequest>, max_items = 16)]
+    pub checks: Several<CheckRequest, 0, 16>,
+}
+
+/// One check of a verdict.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// What was checked.
+    pub name: Label,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was found.
+    pub detail: Option<Reason>,
+}
+
+impl From<CheckRequest> for Check {
+    fn from(check: CheckRequest) -> Self {
+        Self {
+            name: check.name.into_string(),
+            passed: check.passed,
+            detail: check.detail.map(Reason::into_string),
+        }
+    }
+}
+
+/// Submit a result
+///
+/// One result per request. It takes its units out of what is open of the item and puts them under
+/// verification. For fulfiller and operator keys.
+#[utoipa::path(
+    tag = "checkouts",
+    security(("api_key" = [])),
+    params(
+        ("checkout_id" = CheckoutId, Path, description = "The checkout"),
+        ("Idempotency-Key" = String, Header, description = "A fresh random value per result"),
+    ),
+    request_body = ResultRequest,
+    responses(
+        (status = 201, description = "The result is under verification", body = ResultView),
+        (status = 400, response = Problem),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 404, response = Problem),
+        (status = 409, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[post("/api/v1/checkouts/{checkout_id}/results")]
+pub async fn submit_result(
+    state: web::Data<AppState>,
+    access: Granted<Fulfiller, (ApiPath<CheckoutId>, IdempotencyHeader, ApiJson<ResultRequest>)>,
+) -> Result<HttpResponse, Problem> {
+    let by = access.staff();
+    let caller = access.caller;
+    let (ApiPath(checkout), IdempotencyHeader(key), ApiJson(request)) = access.asked;
+    let route = format!("/api/v1/checkouts/{checkout}/results");
+    let identity = identity(&caller, &key, &route, &request);
+    let submission = ResultSubmission {
+        by,
+        result_id: request.result_id.into_string(),
+        item: request.item.get(),
+        quantity: request.quantity.get(),
+        evidence: request.evidence.into_value(),
+    };
+    let outcome = state.checkouts.submit(checkout, identity, submission).await?;
+    answer(&state, outcome, StatusCode::CREATED)
+}
+
+/// Judge a result
+///
+/// What is accepted is charged, the rest goes back. A result has one verdict. For verifier and
+/// operator keys.
+#[utoipa::path(
+    tag = "checkouts",
+    security(("api_key" = [])),
+    params(
+        ("checkout_id" = CheckoutId, Path, description = "The checkout"),
+        ("result_id" = ResultName, Path, description = "The result"),
+        ("Idempotency-Key" = String, Header, description = "A fresh random value per verdict"),
+    ),
+    request_body = VerdictRequest,
+    responses(
+        (status = 200, description = "What the verdict did", body = VerdictView),
+        (status = 400, response = Problem),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 404, response = Problem),
+        (status = 409, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[post("/api/v1/checkouts/{checkout_id}/results/{result_id}/verdict")]
+pub async fn judge_result(
+    state: web::Data<AppState>,
+    access: Granted<
+        Verifier,
+        (ApiPath<(CheckoutId, ResultName)>, IdempotencyHeader, ApiJson<VerdictRequest>),
+    >,
+) -> Result<HttpResponse, Problem> {
+    let by = access.staff();
+    let caller = access.caller;
+    let (ApiPath((checkout, result)), IdempotencyHeader(key), ApiJson(request)) = access.asked;
+    let result = result.as_str();
+    let route = format!("/api/v1/checkouts/{checkout}/results/{result}/verdict");
+    let identity = identity(&caller, &key, &route, &request);
+    let accepted = accepted(&state, checkout, result, &request).await?;
+    let verdict = Verdict {
+        by,
+        accepted,
+        reason: request.reason.map(Reason::into_string),
+        checks: request.checks.into_vec().into_iter().map(Check::from).collect(),
+    };
+    let outcome = state.checkouts.judge(checkout, result, identity, verdict).await?;
+    answer(&state, outcome, StatusCode::OK)
+}
+
+/// How many units a verdict accepts. The quantity of a result never changes, so that it can be
+/// looked up before the lock.
+async fn accepted(
+    state: &AppState,
+    checkout: CheckoutId,
+    result: &str,
+    request: &VerdictRequest,
+) -> Result<i64, Problem> {
+    let misfit = |why| Problem::new(Code::ValidationFailed).field("accepted_quantity").detail(why);
+    match (request.verdict, request.accepted_quantity) {
+        (Judgement::Accepted, None) => {
+            Ok(state.checkouts.result_quantity(checkout, result).await?)
+        }
+        (Judgement::Rejected, None) => Ok(0),
+        (Judgement::PartiallyAccepted, Some(quantity)) => Ok(quantity.get()),
+        (Judgement::PartiallyAccepted, None) => Err(misfit("a partial acceptance says how much")),
+        (Judgement::Accepted | Judgement::Rejected, Some(_)) => {
+            Err(misfit("only a partial acceptance says how much"))
+        }
+    }
+}

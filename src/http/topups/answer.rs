@@ -1,0 +1,179 @@
+//! What an answer says of a top-up, and to whom.
+//!
+//! Showing a payment proves nothing: after settlement the signature is public on the chain. Without
+//! the credited account's key nobody reads a balance or an account id, but whoever brought the money.
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::accounts::{KeyRole, Principal};
+use crate::ground::{Amount, Mode};
+use crate::http::state::AppState;
+use crate::http::{Code, Problem};
+use crate::ledger;
+use crate::x402::header::encode;
+use crate::x402::topup::{TopupRecord, TopupState};
+use crate::x402::wire::SettleResponse;
+use crate::x402::{Network, Version};
+
+/// How the caller comes to this top-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It brought the payment.
+    Brought,
+    /// It shows a payment that is known already.
+    Replayed,
+    /// It asks by id.
+    Looked,
+}
+
+/// A top-up.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TopupView {
+    #[schema(example = "top_0199f0c2a1b27c3d8e4f5a6b7c8d9e0f")]
+    pub topup_id: String,
+    /// `credited`; `claimed`, `settling`, `settled` or `unknown` while the outcome is open;
+    /// `refused` or `rejected` when nothing was taken.
+    pub status: String,
+    pub amount: String,
+    /// What was credited: the amount once it is credited, else 0.00.
+    pub credited: String,
+    /// The account's available credits. Only for the credited account, or whoever brought the money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    pub payer: String,
+    /// CAIP-2.
+    pub network: String,
+    /// The settlement's transaction on the chain, once it is known.
+    pub transaction: Option<String>,
+    /// Why it was refused, rejected or is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub mode: Mode,
+    pub status_url: String,
+    /// Where the paying wallet gets a key for its account, by signing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_url: Option<String>,
+    #[schema(value_type = String)]
+    pub created_at: DateTime<Utc>,
+    #[schema(value_type = Option<String>)]
+    pub credited_at: Option<DateTime<Utc>>,
+    /// What the facilitator and the chain said. Only for the credited account and the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Vec<AuditView>>,
+}
+
+/// One entry of the audit trail.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditView {
+    #[schema(value_type = String)]
+    pub recorded_at: DateTime<Utc>,
+    /// The state that the top-up entered.
+    pub kind: String,
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+}
+
+/// What this caller may know of the top-up.
+pub(super) async fn view(
+    state: &AppState,
+    record: &TopupRecord,
+    caller: Option<&Principal>,
+    standing: Standing,
+) -> Result<TopupView, Problem> {
+    let owner = caller.is_some_and(|caller| caller.account == record.account);
+    let operator = caller.is_some_and(|caller| caller.role == KeyRole::Operator);
+    let insider = owner || (operator && standing == Standing::Looked);
+    let discloses = insider || standing == Standing::Brought;
+    let balance = if discloses { Some(available(state, record).await?) } else { None };
+    let audit = if insider && standing == Standing::Looked {
+        let entries = state.topups.audit(record.id).await.map_err(super::problem)?;
+        let entries = entries.into_iter().map(|entry| AuditView {
+            recorded_at: entry.recorded_at,
+            kind: entry.kind,
+            detail: entry.detail,
+        });
+        Some(entries.collect())
+    } else {
+        None
+    };
+    let credited = record.state == TopupState::Credited;
+    let url = |path: &str| format!("{}{path}", state.public_url);
+    Ok(TopupView {
+        topup_id: record.id.to_string(),
+        status: record.state.name().to_owned(),
+        amount: record.amount.to_string(),
+        credited: if credited { record.amount } else { Amount::ZERO }.to_string(),
+        balance: balance.map(|amount| amount.to_string()),
+        account_id: discloses.then(|| record.account.to_string()),
+        payer: record.payer.clone(),
+        network: record.network.clone(),
+        transaction: record.settlement_tx.clone(),
+        reason: record.reason.clone(),
+        mode: state.mode,
+        status_url: url(&format!("/api/v1/topups/{}", record.id)),
+        claim_url: (!record.keyed).then(|| url("/api/v1/wallets/claim")),
+        created_at: record.created_at,
+        credited_at: record.credited_at,
+        audit,
+    })
+}
+
+async fn available(state: &AppState, record: &TopupRecord) -> Result<Amount, Problem> {
+    let balance = ledger::balance(&state.pool, record.account).await;
+    let balance = balance.map_err(|error| Problem::fault(Code::Unavailable, &error))?;
+    let balance = balance.unwrap_or_default();
+    Ok(balance.paid.checked_add(balance.promotional).unwrap_or(Amount::MAX))
+}
+
+/// Reasons that are outages rather than refusals: the same payment may simply come again.
+pub(super) fn is_outage(reason: &str) -> bool {
+    matches!(reason, "facilitator_unavailable" | "chain_unavailable" | "interrupted")
+}
+
+/// The receipt, in the version of the payment.
+pub(super) fn receipt(record: &TopupRecord) -> String {
+    let network = match record.version {
+        Version::V2 => record.network.clone(),
+        Version::V1 => {
+            let known = Network::by_caip2(&record.network).and_then(|network| network.v1_name);
+            known.map_or_else(|| record.network.clone(), str::to_owned)
+        }
+    };
+    let (success, error_reason) = match record.state {
+        TopupState::Credited => (true, None),
+        TopupState::Claimed
+        | TopupState::Settling
+        | TopupState::Settled
+        | TopupState::Unknown => (false, Some("settlement_pending".to_owned())),
+        TopupState::Refused | TopupState::Rejected => {
+            (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
+        }
+    };
+    encode(&SettleResponse {
+        success,
+        transaction: record.settlement_tx.clone().unwrap_or_default(),
+        network,
+        error_reason,
+        payer: Some(record.payer.clone()),
+        amount: success.then(|| record.amount.micros().to_string()),
+        ..SettleResponse::default()
+    })
+}
+
+/// Base64 is always a valid header value.
+pub(super) fn header_value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("base64 is visible ASCII")
+}
+
+/// The header that carries the receipt.
+pub(super) fn receipt_header(version: Version) -> HeaderName {
+    match version {
+        Version::V1 => HeaderName::from_static("x-payment-response"),
+        Version::V2 => HeaderName::from_static("payment-response"),
+    }
+}

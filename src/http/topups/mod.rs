@@ -1,0 +1,303 @@
+//! Buying credits: `POST /api/v1/credits/topup` and `GET /api/v1/topups/{topup_id}`.
+//!
+//! The order of the checks is part of the promise (design: money in). Without a payment header the
+//! answer is always a 402 with terms. With one: decode, check the API key if one is given, look the
+//! payment up before anything else, and only for an unseen payment look at body, terms and signature.
+
+mod answer;
+mod challenge;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, get, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::accounts::Principal;
+use crate::ground::{Amount, BookId, IdempotencyKey, TopupId};
+use crate::http::auth::OptionalCaller;
+use crate::http::extract::{ApiPath, RawBody};
+use crate::http::state::AppState;
+use crate::http::{Code, Problem};
+use crate::ledger;
+use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
+use crate::x402::{Mismatch, Payment};
+
+pub use answer::TopupView;
+
+use answer::Standing;
+use challenge::Trouble;
+
+/// What to buy. An empty body buys the default amount.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopupRequest {
+    /// How many dollars of credits, as a decimal string; 1.00 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "5.00")]
+    pub amount: Option<Amount>,
+    /// The account to credit when no API key names one. Without it, the paying wallet's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub account_id: Option<BookId>,
+}
+
+/// Buy credits
+///
+/// Without a payment header the answer is 402 with the terms: x402 V2 in `PAYMENT-REQUIRED`, V1 in
+/// the body. Sign them, and send the same request with `PAYMENT-SIGNATURE` (V2) or `X-PAYMENT` (V1).
+/// A payment is credited once, however often it is sent: after a timeout, send the same payment
+/// again, and never sign another one before the first is known to have failed.
+#[utoipa::path(
+    tag = "credits",
+    request_body(content = Option<TopupRequest>, description = "What to buy"),
+    params(
+        ("PAYMENT-SIGNATURE" = Option<String>, Header, description = "x402 V2 payment, base64 JSON"),
+        ("X-PAYMENT" = Option<String>, Header, description = "x402 V1 payment, base64 JSON"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Optional: the payment is its own key"),
+    ),
+    responses(
+        (status = 200, description = "Credited; the receipt is in PAYMENT-RESPONSE", body = TopupView),
+        (status = 202, description = "The outcome is not known yet: ask status_url, do not pay again",
+            body = TopupView),
+        (status = 402, description = "Payment required: x402 terms", body = Object),
+        (status = 409, response = Problem),
+        (status = 422, response = Problem),
+        (status = 503, response = Problem),
+    ),
+    security((), ("api_key" = []))
+)]
+#[post("/api/v1/credits/topup")]
+pub async fn topup(
+    request: HttpRequest,
+    body: RawBody,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Problem> {
+    let Some(payment) = payment_of(&request)? else { return Ok(unpaid(&state, &body)) };
+    let caller = match OptionalCaller::from_request(&request, &mut Payload::None).await?.0 {
+        Some(caller) if caller.account == BookId::HOUSE => {
+            let detail = "credits belong to customer accounts; use a customer key, or none";
+            return Err(Problem::new(Code::ScopeMissing).detail(detail));
+        }
+        caller => caller,
+    };
+    if let Some(record) = state.topups.known(&payment).await.map_err(problem)? {
+        let again = record.state == TopupState::Refused && may_retry(&record, caller.as_ref());
+        if !again {
+            return present(&state, record, caller.as_ref(), Standing::Replayed).await;
+        }
+    }
+    paid(&state, &request, &body, payment, caller).await
+}
+
+/// An unseen payment, or one that was never sent.
+async fn paid(
+    state: &AppState,
+    request: &HttpRequest,
+    body: &RawBody,
+    payment: Payment,
+    caller: Option<Principal>,
+) -> Result<HttpResponse, Problem> {
+    let wanted = read_request(body)?;
+    let amount = wanted.amount.unwrap_or(state.topups.settings().default_amount);
+    state.topups.check_amount(amount).map_err(problem)?;
+    let key = key_of(request, &payment)?;
+    let terms = state.topups.terms(amount);
+    let checked = state.topups.check(payment, &terms).await.map_err(problem)?;
+    let payee = match (&caller, wanted.account_id) {
+        (Some(caller), _) => Payee { account: caller.account, keyed: true },
+        (None, Some(account)) => Payee { account: named(state, account).await?, keyed: false },
+        (None, None) => {
+            let wallet = state.accounts.open_wallet(&checked.payer().lower()).await;
+            Payee { account: wallet?, keyed: false }
+        }
+    };
+    let own = wanted.account_id.is_none();
+    let record = state.topups.settle(checked, payee, key.as_ref()).await.map_err(problem)?;
+    let standing = if own { Standing::Brought } else { Standing::Replayed };
+    present(state, record, caller.as_ref(), standing).await
+}
+
+/// A top-up
+///
+/// Its status and, with a key of the credited account, everything that is known about it.
+#[utoipa::path(
+    tag = "credits",
+    params(("topup_id" = String, Path, description = "The id of the top-up (top_…)")),
+    responses(
+        (status = 200, description = "The top-up as it stands", body = TopupView),
+        (status = 404, response = Problem),
+    ),
+    security((), ("api_key" = []))
+)]
+#[get("/api/v1/topups/{topup_id}")]
+pub async fn get_topup(
+    path: ApiPath<TopupId>,
+    caller: OptionalCaller,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, Problem> {
+    let record = state.topups.record(path.0).await.map_err(problem)?;
+    let record = record.ok_or_else(|| Problem::new(Code::NotFound).field("topup_id"))?;
+    let view = answer::view(&state, &record, caller.0.as_ref(), Standing::Looked).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+fn payment_of(request: &HttpRequest) -> Result<Option<Payment>, Problem> {
+    let text = |name: &'static str| match request.headers().get(name) {
+        None => Ok(None),
+        Some(value) => value.to_str().map(Some).map_err(|_| {
+            Problem::new(Code::PaymentMalformed).field(name).detail("the header is not ASCII")
+        }),
+    };
+    Payment::from_headers(text("payment-signature")?, text("x-payment")?).map_err(|error| {
+        Problem::new(Code::PaymentMalformed).detail(error.to_string()).with("reason", error.code())
+    })
+}
+
+/// The client's own name for the purchase: `Idempotency-Key` and `payment-identifier` are the same.
+fn key_of(request: &HttpRequest, payment: &Payment) -> Result<Option<IdempotencyKey>, Problem> {
+    let malformed = || Problem::new(Code::IdempotencyKeyMalformed).field("Idempotency-Key");
+    let header = match request.headers().get("idempotency-key") {
+        None => None,
+        Some(value) => {
+            let text = value.to_str().map_err(|_| malformed())?;
+            Some(text.parse::<IdempotencyKey>().map_err(|_| malformed())?)
+        }
+    };
+    match (header, payment.payment_identifier.clone()) {
+        (Some(header), Some(own)) if header != own => {
+            Err(malformed().detail("Idempotency-Key and payment-identifier differ"))
+        }
+        (header, own) => Ok(header.or(own)),
+    }
+}
+
+fn read_request(body: &RawBody) -> Result<TopupRequest, Problem> {
+    match &body.0 {
+        Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Ok(TopupRequest::default()),
+        Ok(_) | Err(_) => body.json(),
+    }
+}
+
+/// A request without a payment: the terms, for whatever amount can be read from it.
+fn unpaid(state: &AppState, body: &RawBody) -> HttpResponse {
+    let topups = &state.topups;
+    let default = topups.settings().default_amount;
+    let wanted = read_request(body).and_then(|wanted| {
+        let amount = wanted.amount.unwrap_or(default);
+        topups.check_amount(amount).map_err(|error| problem(error).field("amount"))?;
+        Ok(amount)
+    });
+    match wanted {
+        Ok(amount) => challenge::terms(&topups.terms(amount), Trouble::None),
+        Err(refused) => challenge::terms(&topups.terms(default), Trouble::Request(&refused)),
+    }
+}
+
+/// Whether a refused payment may be sent for this caller: it is bound to its account.
+fn may_retry(record: &TopupRecord, caller: Option<&Principal>) -> bool {
+    match caller {
+        Some(caller) => caller.account == record.account,
+        None => !record.keyed,
+    }
+}
+
+async fn named(state: &AppState, account: BookId) -> Result<BookId, Problem> {
+    let unknown = || Problem::new(Code::ValidationFailed).field("account_id");
+    if account == BookId::HOUSE {
+        return Err(unknown().detail("there is no such account"));
+    }
+    let balance = ledger::balance(&state.pool, account).await;
+    let balance = balance.map_err(|error| Problem::fault(Code::Unavailable, &error))?;
+    balance.map(|_| account).ok_or_else(|| unknown().detail("there is no such account"))
+}
+
+/// Answers with a top-up in the state that it has reached.
+async fn present(
+    state: &AppState,
+    record: TopupRecord,
+    caller: Option<&Principal>,
+    standing: Standing,
+) -> Result<HttpResponse, Problem> {
+    if caller.is_some_and(|caller| caller.account != record.account) {
+        return Err(Problem::new(Code::PaymentBoundElsewhere));
+    }
+    let receipt = (answer::receipt_header(record.version), answer::receipt(&record));
+    let reason = record.reason.clone().unwrap_or_default();
+    match record.state {
+        TopupState::Credited => {
+            let view = answer::view(state, &record, caller, standing).await?;
+            Ok(HttpResponse::Ok().insert_header(receipt).json(view))
+        }
+        TopupState::Claimed
+        | TopupState::Settling
+        | TopupState::Settled
+        | TopupState::Unknown => {
+            let view = answer::view(state, &record, caller, standing).await?;
+            Ok(HttpResponse::Accepted()
+                .insert_header(receipt)
+                .insert_header((header::RETRY_AFTER, "2"))
+                .insert_header((header::LOCATION, view.status_url.clone()))
+                .json(view))
+        }
+        TopupState::Refused if answer::is_outage(&reason) => {
+            let url = format!("/api/v1/topups/{}", record.id);
+            Err(Problem::new(Code::FacilitatorUnavailable)
+                .detail("nothing was sent and nothing was taken; send the same payment again")
+                .with("topup_id", record.id.to_string())
+                .with("status_url", url)
+                .retry_after(2))
+        }
+        TopupState::Refused | TopupState::Rejected => {
+            let terms = state.topups.terms(record.amount);
+            let mut response = challenge::terms(&terms, Trouble::Payment(&record));
+            response.headers_mut().insert(receipt.0.clone(), answer::header_value(receipt.1));
+            Ok(response)
+        }
+    }
+}
+
+/// What a client reads of an error of the top-up floor.
+pub(super) fn problem(error: PayError) -> Problem {
+    match error {
+        PayError::BelowMinimum { minimum } => Problem::new(Code::TopupBelowMinimum)
+            .field("amount")
+            .detail(error.to_string())
+            .with("minimum", minimum.to_string()),
+        PayError::AboveMaximum { maximum } => Problem::new(Code::TopupAboveMaximum)
+            .field("amount")
+            .detail(error.to_string())
+            .with("maximum", maximum.to_string()),
+        PayError::Mismatch(mismatch) => {
+            let code = match mismatch {
+                Mismatch::NotYetValid { .. }
+                | Mismatch::ExpiresTooSoon { .. }
+                | Mismatch::LivesTooLong { .. } => Code::PaymentExpired,
+                Mismatch::NetworkNotOffered { .. }
+                | Mismatch::Accepted { .. }
+                | Mismatch::ExtensionEcho { .. }
+                | Mismatch::Resource { .. }
+                | Mismatch::Recipient { .. }
+                | Mismatch::Amount { .. }
+                | Mismatch::SelfPayment { .. } => Code::PaymentMismatch,
+            };
+            Problem::new(code).detail(mismatch.to_string()).with("reason", mismatch.code())
+        }
+        PayError::Signature { reason } => {
+            Problem::new(Code::PaymentInvalid).with("reason", reason)
+        }
+        PayError::FacilitatorUnavailable { detail } => {
+            tracing::warn!(detail, "facilitator cannot be asked");
+            Problem::new(Code::FacilitatorUnavailable).retry_after(2)
+        }
+        PayError::BoundElsewhere => Problem::new(Code::PaymentBoundElsewhere),
+        PayError::KeyConflict { first } => Problem::new(Code::PaymentKeyConflict)
+            .detail(error.to_string())
+            .with("topup_id", first.to_string()),
+        PayError::KeyInFlight => Problem::new(Code::IdempotencyInFlight).retry_after(1),
+        PayError::Interrupted | PayError::Database(_) => {
+            Problem::fault(Code::Unavailable, &error).retry_after(1)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The real binary as a child process, on a database of the test's own.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bursar::accounts::{ApiKey, key_hash};
+use bursar::db::managed::Role;
+use bursar::ground::{Mode, SystemEntropy};
+use reqwest::Client;
+use serde_json::Value;
+
+use super::postgres::TestDatabase;
+
+/// A service that is up, and an operator key for it.
+pub struct Service {
+    pub url: String,
+    pub operator: String,
+    pub client: Client,
+    child: Child,
+}
+
+/// An HTTP client with time limits, once the process has a TLS provider.
+pub fn client() -> Client {
+    // Every test of the process may come first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
+}
+
+impl Service {
+    /// Starts `bursar serve` with these variables and nothing else of the environment's settings.
+    pub fn start(database: &TestDatabase, variables: &[(&str, &str)]) -> Self {
+        let operator = ApiKey::generate(&SystemEntropy, Mode::Test);
+        let mut settings: HashMap<String, String> = [
+            ("BURSAR_BIND", "127.0.0.1:0"),
+            ("BURSAR_LOG_FORMAT", "json"),
+            ("BURSAR_RATE_PER_MINUTE", "100000"),
+            ("BURSAR_SIGNUPS_PER_HOUR", "100000"),
+            ("BURSAR_GRANT_BUDGET_PER_DAY", "1000000.00"),
+            ("BURSAR_SWEEP_INTERVAL_MS", "100"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        settings.insert("DATABASE_URL".to_owned(), database.url(Role::Service));
+        settings.insert("BURSAR_MIGRATION_URL".to_owned(), database.url(Role::Owner));
+        let hash = hex::encode(key_hash(operator.reveal()));
+        settings.insert("BURSAR_ADMIN_KEY_HASH".to_owned(), hash);
+        for (name, value) in variables {
+            settings.insert((*name).to_owned(), (*value).to_owned());
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
+        for (name, _) in std::env::vars() {
+            if name.starts_with("BURSAR_") || name.starts_with("PG") || name == "DATABASE_URL" {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .arg("serve")
+            .envs(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let url = listening(&mut child);
+        Self { url, operator: operator.reveal().to_owned(), client: client(), child }
+    }
+
+    /// Sends a request and returns status and JSON.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        idempotency_key: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.client.request(method.parse().unwrap(), url);
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Signs up and returns account id and key.
+    pub async fn sign_up(&self) -> (String, String) {
+        let (status, body) = self.ask("POST", "/api/v1/accounts", None, None, None).await;
+        assert_eq!(status, 201, "{body}");
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        (text("account_id"), text("api_key"))
+    }
+
+    /// Reads with a key.
+    pub async fn get(&self, path: &str, key: &str) -> Value {
+        let (status, body) = self.ask("GET", path, Some(key), None, None).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the log until it says where the service listens, and keeps reading it afterwards, so that
+/// the pipe never fills. Warnings and errors are shown.
+fn listening(child: &mut Child) -> String {
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+            if let Some(url) = entry["fields"]["url"].as_str() {
+                let _ = sender.send(url.to_owned());
+            } else if entry["level"] != "INFO" {
+                eprintln!("service: {line}");
+            }
+        }
+    });
+    receiver.recv_timeout(Duration::from_secs(60)).expect("the service says where it listens")
+}
