@@ -93,6 +93,24 @@ pub async fn lots(pool: &PgPool, book: BookId, limit: i64) -> Result<Vec<LotRow>
     Ok(rows.collect())
 }
 
+/// Books with lots whose time is over, at most `limit`.
+pub(super) async fn books_with_due_lots(
+    pool: &PgPool,
+    at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<BookId>, sqlx::Error> {
+    let books = sqlx::query_scalar!(
+        r#"select distinct book_id as "book_id!" from (
+             select book_id from lot where open and expires_at <= $1
+             order by expires_at limit $2) due"#,
+        at,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(books.into_iter().map(BookId).collect())
+}
+
 /// Amounts in tables are never negative: a CHECK holds it.
 fn amount(micros: i64) -> Amount {
     Amount::from_micros(micros).unwrap_or_default()
