@@ -153,7 +153,7 @@ impl Service {
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-                if let Some(url) = entry["fields"]["url"].as_str() {
+                if let Some(url) = entry["url"].as_str() {
                     let _ = sender.send(url.to_owned());
                 } else if entry["level"] != "INFO" {
                     eprintln!("service: {line}");

@@ -251,7 +251,7 @@ fn open_topups(
         min_amount: settings.topup.min,
         max_amount: settings.topup.max,
         facilitator_url,
-        patience: payment.settle_timeout,
+        patience: Duration::from_secs(10),
         lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
         receipt_wait: Duration::from_secs(10),
     };

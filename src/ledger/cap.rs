@@ -69,8 +69,8 @@ pub struct Cap {
     pub limit: Amount,
 }
 
-/// Whose cap refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whose cap refused, in the order in which a refusal names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CapScope {
     /// The `max_total` of this very checkout.

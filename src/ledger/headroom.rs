@@ -33,6 +33,8 @@ impl Book {
             let used = self.usage.get(&key).map(|usage| usage.used).unwrap_or_default();
             check(scope, cap.span, cap.limit, used);
         }
+        // The rows of caps come in no order, and the refusal is kept for ever.
+        found.sort_by_key(|violation| (violation.scope, violation.span));
         found
     }
 

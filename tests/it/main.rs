@@ -5,6 +5,7 @@
 mod api;
 mod chain;
 mod facilitator;
+mod finance;
 mod http_base;
 mod http_demo;
 mod http_wire;

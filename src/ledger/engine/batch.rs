@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::ground::BookId;
+use crate::ground::{BookId, Entropy, Fingerprint};
 use crate::ledger::command::Books;
 use crate::ledger::store::read::Stored;
 use crate::ledger::store::write::Decided;
 use crate::ledger::store::{read, write};
-use crate::ledger::{Annexes, Command, CommandIdentity, Decision, Desk, Fault, Outcome};
+use crate::ledger::{Annexes, Book, Command, CommandIdentity, Decision, Desk, Fault, Outcome};
 use crate::ledger::{SubmitError, Wants};
 
 use super::Workshop;
@@ -43,99 +43,106 @@ pub(super) async fn run(
     }
     let stored = read::outcomes(&mut tx, &identities).await?;
 
-    let fresh: Vec<bool> = identities
-        .iter()
-        .map(|(book, id)| books.contains_key(book) && !stored.contains_key(&(*book, id.command)))
-        .collect();
-    if !fresh.contains(&true) {
-        return Ok(answers(&identities, &books, &stored, &HashMap::new()));
-    }
-    let mut wants = Wants::default();
+    let is_fresh = |(book, identity): &(BookId, CommandIdentity)| {
+        books.contains_key(book) && !stored.contains_key(&(*book, identity.command))
+    };
+    let fresh: Vec<_> =
+        commands.iter().zip(&identities).filter(|(_, key)| is_fresh(key)).map(|(c, _)| c).collect();
     let mut annexes = Annexes::default();
-    let undecided: Vec<_> =
-        commands.iter().zip(fresh).filter(|(_, fresh)| *fresh).map(|(c, _)| c.as_ref()).collect();
-    for command in &undecided {
-        command.want(&mut wants, &mut annexes);
-    }
-    read::fill(&mut tx, &mut books, &wants).await?;
-    annexes.read(&mut tx).await?;
-
-    for book in books.values_mut() {
-        book.expire_due(workshop.entropy.as_ref())?;
-    }
-    let mut decisions: Decisions = HashMap::new();
-    for command in undecided {
-        decide(workshop, command, &mut books, &mut annexes, &mut decisions)?;
+    let any_fresh = !fresh.is_empty();
+    if any_fresh {
+        let mut wants = Wants::default();
+        for command in &fresh {
+            command.want(&mut wants, &mut annexes);
+        }
+        read::fill(&mut tx, &mut books, &wants).await?;
+        annexes.read(&mut tx).await?;
+        for book in books.values_mut() {
+            book.expire_due(workshop.entropy.as_ref())?;
+        }
     }
 
-    let decided: Vec<_> = decisions
-        .iter()
-        .filter(|(_, (_, decision))| decision.kept)
-        .map(|((book, _), (identity, decision))| {
-            let at = books.get(book).map_or(time, |book| book.now);
-            Decided { book: *book, identity: *identity, decision, at }
-        })
-        .collect();
-    write::all(&mut tx, &books, &decided).await?;
-    annexes.write(&mut tx).await?;
-    tx.commit().await?;
-    Ok(answers(&identities, &books, &stored, &decisions))
+    let mut decisions =
+        Decisions { workshop, books, annexes, stored, kept: Vec::new(), here: HashMap::new() };
+    let mut replies = Vec::with_capacity(commands.len());
+    for (command, (book, identity)) in commands.iter().zip(identities) {
+        replies.push(decisions.reply(command.as_ref(), book, identity)?);
+    }
+    if any_fresh {
+        write::all(&mut tx, &decisions.books, &decisions.kept).await?;
+        decisions.annexes.write(&mut tx).await?;
+        tx.commit().await?;
+    }
+    Ok(replies)
 }
 
-type Decisions = HashMap<(BookId, [u8; 32]), (CommandIdentity, Decision)>;
+/// A command's key in its book.
+type Key = (BookId, [u8; 32]);
 
-/// Decides one command. Equal commands of a batch are decided once.
-fn decide(
-    workshop: &Workshop,
-    command: &dyn Command,
-    books: &mut Books,
-    annexes: &mut Annexes,
-    decisions: &mut Decisions,
-) -> Result<(), Fault> {
-    let identity = command.identity();
-    let key = (command.book(), identity.command);
-    let Some(book) = books.get_mut(&key.0) else { return Ok(()) };
-    if decisions.contains_key(&key) {
-        return Ok(());
+/// The decisions of one batch, in the order of its commands.
+struct Decisions<'a> {
+    workshop: &'a Workshop,
+    books: Books,
+    annexes: Annexes,
+    /// What was decided before this batch.
+    stored: HashMap<Key, Stored>,
+    /// What this batch decided, to be frozen.
+    kept: Vec<Decided>,
+    /// Where in `kept` a key's decision is.
+    here: HashMap<Key, usize>,
+}
+
+impl Decisions<'_> {
+    /// The reply to a command: what its key has been told before, or what is decided here.
+    fn reply(
+        &mut self,
+        command: &dyn Command,
+        book: BookId,
+        identity: CommandIdentity,
+    ) -> Result<Reply, Fault> {
+        let Some(state) = self.books.get_mut(&book) else {
+            return Ok(Err(SubmitError::BookUnknown));
+        };
+        let key = (book, identity.command);
+        let again = |first: Fingerprint, accepted: bool, body: &str| {
+            if first == identity.fingerprint {
+                Ok(Outcome { accepted, body: body.to_owned(), replayed: true })
+            } else {
+                Err(SubmitError::Conflict)
+            }
+        };
+        if let Some(old) = self.stored.get(&key) {
+            return Ok(again(old.fingerprint, old.accepted, &old.body));
+        }
+        if let Some(first) = self.here.get(&key).and_then(|position| self.kept.get(*position)) {
+            let decision = &first.decision;
+            return Ok(again(first.identity.fingerprint, decision.accepted, &decision.body));
+        }
+        let entropy = self.workshop.entropy.as_ref();
+        let decision = decide(command, state, &mut self.annexes, entropy)?;
+        let at = state.now;
+        let (accepted, body) = (decision.accepted, decision.body.clone());
+        if decision.kept {
+            self.here.insert(key, self.kept.len());
+            self.kept.push(Decided { book, identity, decision, at });
+        }
+        Ok(Ok(Outcome { accepted, body, replayed: false }))
     }
+}
+
+/// Decides one command. A refusal leaves nothing behind.
+fn decide(
+    command: &dyn Command,
+    book: &mut Book,
+    annexes: &mut Annexes,
+    entropy: &dyn Entropy,
+) -> Result<Decision, Fault> {
     let before = (book.changes, annexes.changes());
-    let mut desk = Desk { book, annexes, entropy: workshop.entropy.as_ref() };
+    let mut desk = Desk { book, annexes, entropy };
     let decision = command.decide(&mut desk)?;
     let after = (desk.book.changes, desk.annexes.changes());
     if !decision.accepted && before != after {
         return Err(Fault::RefusalMoved);
     }
-    decisions.insert(key, (identity, decision));
-    Ok(())
-}
-
-/// The reply to each command: what it had been told before, or what was decided for its key.
-fn answers(
-    identities: &[(BookId, CommandIdentity)],
-    books: &Books,
-    stored: &HashMap<(BookId, [u8; 32]), Stored>,
-    decisions: &Decisions,
-) -> Vec<Reply> {
-    let mut told = BTreeSet::new();
-    identities
-        .iter()
-        .map(|(book, identity)| {
-            let key = (*book, identity.command);
-            if !books.contains_key(book) {
-                return Err(SubmitError::BookUnknown);
-            }
-            let (fingerprint, accepted, body, replayed) =
-                match (stored.get(&key), decisions.get(&key)) {
-                    (Some(old), _) => (old.fingerprint, old.accepted, &old.body, true),
-                    (None, Some((first, decision))) => {
-                        (first.fingerprint, decision.accepted, &decision.body, !told.insert(key))
-                    }
-                    (None, None) => return Err(SubmitError::Unavailable),
-                };
-            if fingerprint != identity.fingerprint {
-                return Err(SubmitError::Conflict);
-            }
-            Ok(Outcome { accepted, body: body.clone(), replayed })
-        })
-        .collect()
+    Ok(decision)
 }

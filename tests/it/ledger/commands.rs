@@ -19,11 +19,31 @@ pub enum Verb {
     Admit(KeyId),
     TopUp(Amount),
     Grant(Amount, Time),
-    Hold { key: KeyId, holds: Vec<HoldRequest>, max_total: Amount },
-    Capture { hold: HoldId, capture: ChargeId, amount: Amount },
-    Release { hold: HoldId, amount: Amount },
-    Reverse { capture: ChargeId, hold: HoldId, amount: Amount },
-    Cap { id: CapId, key: Option<KeyId>, span: Span, limit: Amount },
+    Hold {
+        key: KeyId,
+        holds: Vec<HoldRequest>,
+        max_total: Amount,
+    },
+    Capture {
+        hold: HoldId,
+        capture: ChargeId,
+        amount: Amount,
+    },
+    Release {
+        hold: HoldId,
+        amount: Amount,
+    },
+    Reverse {
+        capture: ChargeId,
+        hold: HoldId,
+        amount: Amount,
+    },
+    Cap {
+        id: CapId,
+        key: Option<KeyId>,
+        span: Span,
+        limit: Amount,
+    },
     Freeze(bool),
     /// Tops up, and writes a row of another floor, whose name must be new.
     NotedTopUp(Amount, String),
@@ -84,7 +104,6 @@ impl Command for Act {
     }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
-        let done = Ok(Decision::accept(&json!({ "version": desk.book.transfers().len() })));
         let (book, entropy, nil) = (&mut *desk.book, desk.entropy, Uuid::nil());
         let at = book.now();
         match &self.verb {
@@ -141,7 +160,7 @@ impl Command for Act {
             }
             Verb::NothingDue => return Ok(Decision::nothing_due()),
         }
-        done
+        Ok(Decision::accept(&json!({ "available": desk.book.available() })))
     }
 }
 

@@ -12,10 +12,10 @@ use crate::ledger::lot::Fate;
 use crate::ledger::{Book, CommandIdentity, Decision, Lot, Role};
 
 /// A decision to be frozen.
-pub struct Decided<'a> {
+pub struct Decided {
     pub book: BookId,
     pub identity: CommandIdentity,
-    pub decision: &'a Decision,
+    pub decision: Decision,
     pub at: DateTime<Utc>,
 }
 
@@ -23,7 +23,7 @@ pub struct Decided<'a> {
 pub async fn all(
     tx: &mut PgConnection,
     books: &Books,
-    decided: &[Decided<'_>],
+    decided: &[Decided],
 ) -> Result<(), sqlx::Error> {
     let changed: Vec<&Book> = books.values().filter(|book| book.changes > 0).collect();
     if !changed.is_empty() {
@@ -189,10 +189,7 @@ async fn insert_events(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sql
     Ok(())
 }
 
-async fn insert_outcomes(
-    tx: &mut PgConnection,
-    decided: &[Decided<'_>],
-) -> Result<(), sqlx::Error> {
+async fn insert_outcomes(tx: &mut PgConnection, decided: &[Decided]) -> Result<(), sqlx::Error> {
     if decided.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,389 @@
+//! Batch ≡ sequence: the same commands give the same outcomes and the same rows, however they are
+//! cut into batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, HoldId, KeyId};
+use bursar::ledger::{Command, HoldRequest, Outcome, Span, SubmitError};
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use sqlx::PgPool;
+use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::book::SPANS;
+use super::commands::{Act, Verb};
+use super::model::amount;
+use super::scene::{self, Call, Replica, Request, until};
+use super::{invariants, rows};
+use crate::support::postgres::test_database;
+
+type Reply = Result<Outcome, SubmitError>;
+
+/// Keeps a book locked, and its lane with it, while commands queue up behind.
+pub struct Jam<'a> {
+    replica: &'a Replica,
+    lock: sqlx::Transaction<'static, sqlx::Postgres>,
+    plug: JoinHandle<Reply>,
+    queued: usize,
+}
+
+impl<'a> Jam<'a> {
+    /// Holds the book's row lock until the lane waits for it with a command that does nothing.
+    pub async fn new(replica: &'a Replica, account: BookId) -> Self {
+        let mut lock = replica.pool.begin().await.unwrap();
+        let sql = "select from book where slot = $1 and book_id = $2 for update";
+        let query = sqlx::query(sql).bind(account.slot().sql()).bind(account.0);
+        query.execute(&mut *lock).await.unwrap();
+        let idle: Arc<dyn Command> = Arc::new(Act::new(account, "plug", Verb::NothingDue));
+        let engine = replica.engine.clone();
+        let plug = tokio::spawn(async move { engine.submit(idle).await });
+        let sql = "select exists (select from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock')";
+        until("the lane waits for the lock", async || {
+            sqlx::query_scalar(sql).fetch_one(&replica.pool).await.unwrap()
+        })
+        .await;
+        Self { replica, lock, plug, queued: 0 }
+    }
+
+    /// Queues a command behind the others.
+    pub async fn queue<T: Send + 'static>(
+        &mut self,
+        submit: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.queued += 1;
+        let task = tokio::spawn(submit);
+        until("the command is in the queue", async || {
+            self.replica.engine.queued() == self.queued || task.is_finished()
+        })
+        .await;
+        assert!(!task.is_finished(), "a command was answered before its batch");
+        task
+    }
+
+    /// Lets the lane go on: everything that has queued is one batch.
+    pub async fn open(self) {
+        self.lock.rollback().await.unwrap();
+        self.plug.await.unwrap().unwrap();
+    }
+}
+
+/// Runs commands in batches that end at these positions.
+async fn in_batches(
+    replica: &Replica,
+    account: BookId,
+    commands: &[Arc<dyn Command>],
+    cuts: &[usize],
+) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    let mut start = 0;
+    for end in cuts.iter().copied().chain([commands.len()]) {
+        let mut jam = Jam::new(replica, account).await;
+        let mut tasks = Vec::new();
+        for command in &commands[start..end] {
+            let (engine, command) = (replica.engine.clone(), command.clone());
+            tasks.push(jam.queue(async move { engine.submit(command).await }).await);
+        }
+        jam.open().await;
+        for task in tasks {
+            replies.push(task.await.unwrap());
+        }
+        start = end;
+    }
+    replies
+}
+
+async fn one_by_one(replica: &Replica, commands: &[Arc<dyn Command>]) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    for command in commands {
+        replies.push(replica.engine.submit(command.clone()).await);
+    }
+    replies
+}
+
+/// A command, with indices instead of ids.
+#[derive(Clone, Debug)]
+enum Plan {
+    TopUp(i64),
+    Grant {
+        amount: i64,
+        days: i64,
+    },
+    Hold {
+        key: usize,
+        items: Vec<i64>,
+    },
+    Capture {
+        pick: usize,
+        amount: i64,
+    },
+    Release {
+        pick: usize,
+        amount: i64,
+    },
+    Reverse {
+        pick: usize,
+        amount: i64,
+    },
+    Cap {
+        key: Option<usize>,
+        span: Span,
+        limit: i64,
+    },
+    Freeze(bool),
+    NothingDue,
+    /// Sends an earlier command again, with the same request or another under its key.
+    Again {
+        pick: usize,
+        same: bool,
+    },
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let scope = prop_oneof![Just(None), Just(Some(0)), Just(Some(1))];
+    let pick = any::<usize>;
+    prop_oneof![
+        3 => (1..40_i64).prop_map(Plan::TopUp),
+        3 => (1..40_i64, 0..3_i64).prop_map(|(amount, days)| Plan::Grant { amount, days }),
+        6 => (0..2_usize, prop::collection::vec(1..20_i64, 1..4))
+            .prop_map(|(key, items)| Plan::Hold { key, items }),
+        5 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Capture { pick, amount }),
+        4 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Release { pick, amount }),
+        3 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Reverse { pick, amount }),
+        2 => (scope, prop::sample::select(SPANS.to_vec()), 0..80_i64)
+            .prop_map(|(key, span, limit)| Plan::Cap { key, span, limit }),
+        1 => prop::bool::weighted(0.2).prop_map(Plan::Freeze),
+        1 => Just(Plan::NothingDue),
+        3 => (pick(), prop::bool::weighted(0.8)).prop_map(|(pick, same)| Plan::Again { pick, same }),
+    ]
+}
+
+/// Commands with fixed ids. Holds and captures are named whether or not they come to be.
+fn commands(
+    account: BookId,
+    keys: [KeyId; 2],
+    start: super::model::Time,
+    plans: &[Plan],
+) -> Vec<Arc<dyn Command>> {
+    let id = |kind: u128, n: usize| {
+        let slot = u128::from(account.slot().0);
+        Uuid::from_u128(kind << 64 | u128::try_from(n).unwrap() << 8 | slot)
+    };
+    let (mut holds, mut captures) = (Vec::new(), Vec::new());
+    let mut acts: Vec<Act> = Vec::new();
+    for (n, plan) in plans.iter().enumerate() {
+        let some_hold = |pick: usize| HoldId(id(1, pick % holds.len().max(1)));
+        let verb = match *plan {
+            Plan::TopUp(micros) => Verb::TopUp(amount(micros)),
+            Plan::Grant { amount: micros, days } => {
+                Verb::Grant(amount(micros), start + TimeDelta::days(days))
+            }
+            Plan::Hold { key, ref items } => {
+                let mut requests = Vec::new();
+                for micros in items {
+                    let hold = HoldId(id(1, holds.len()));
+                    requests.push(HoldRequest { id: hold, amount: amount(*micros) });
+                    holds.push(hold);
+                }
+                Verb::Hold { key: keys[key], holds: requests, max_total: amount(50) }
+            }
+            Plan::Capture { pick, amount: micros } => {
+                let (hold, capture) = (some_hold(pick), ChargeId(id(2, captures.len())));
+                captures.push(hold);
+                Verb::Capture { hold, capture, amount: amount(micros) }
+            }
+            Plan::Release { pick, amount: micros } => {
+                Verb::Release { hold: some_hold(pick), amount: amount(micros) }
+            }
+            Plan::Reverse { pick, amount: micros } => {
+                let Some(of) = pick.checked_rem(captures.len()) else { continue };
+                let (capture, hold) = (ChargeId(id(2, of)), captures[of]);
+                Verb::Reverse { capture, hold, amount: amount(micros) }
+            }
+            Plan::Cap { key, span, limit } => {
+                let id = CapId(id(3, n));
+                Verb::Cap { id, key: key.map(|key| keys[key]), span, limit: amount(limit) }
+            }
+            Plan::Freeze(frozen) => Verb::Freeze(frozen),
+            Plan::NothingDue => Verb::NothingDue,
+            Plan::Again { pick, same } => {
+                let Some(of) = pick.checked_rem(acts.len()) else { continue };
+                let mut again = acts[of].clone();
+                again.asked.push_str(if same { "" } else { " otherwise" });
+                acts.push(again);
+                continue;
+            }
+        };
+        acts.push(Act::new(account, format!("command {n}"), verb));
+    }
+    acts.into_iter().map(|act| -> Arc<dyn Command> { Arc::new(act) }).collect()
+}
+
+/// How many moments an account's journal knows after its opening: one per batch that moved money.
+async fn moments(pool: &PgPool, account: BookId) -> i64 {
+    let sql = "select count(distinct recorded_at) from transfer where slot = $1 and book_id = $2";
+    let query = sqlx::query_scalar(sql).bind(account.slot().sql()).bind(account.0);
+    query.fetch_one(pool).await.unwrap()
+}
+
+#[test]
+fn any_cut_of_any_command_list_gives_the_same_outcomes_and_rows() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (one, two, three) = runtime.block_on(async {
+        let databases = (test_database().await, test_database().await, test_database().await);
+        (databases.0, databases.1, databases.2)
+    });
+    let list = (prop::collection::vec(plan(), 5..60), prop::collection::vec(0..60_usize, 0..6));
+    let case = |(plans, mut cuts): (Vec<Plan>, Vec<usize>)| {
+        runtime.block_on(async {
+            let replicas = [&one, &two, &three].map(|db| Replica::new(db, 1, scene::one_lane()));
+            let account = scene::fresh_account(&replicas[0].clock);
+            let mut keys = Vec::new();
+            for replica in &replicas {
+                keys.push(replica.open_account(account).await);
+            }
+            let start = replicas[0].clock.now();
+            let commands = commands(account, keys[0], start, &plans);
+            cuts.retain(|cut| *cut < commands.len());
+            cuts.sort_unstable();
+            let [sequence, batch, cut] = &replicas;
+            let expected = one_by_one(sequence, &commands).await;
+            let whole = in_batches(batch, account, &commands, &[]).await;
+            let parts = in_batches(cut, account, &commands, &cuts).await;
+            assert_eq!(whole, expected, "in one batch");
+            assert_eq!(parts, expected, "in batches cut at {cuts:?}");
+            let rows = rows::of(&sequence.pool, account).await;
+            assert_eq!(rows::of(&batch.pool, account).await, rows);
+            assert_eq!(rows::of(&cut.pool, account).await, rows);
+            assert!(moments(&batch.pool, account).await <= 1, "it was one batch");
+        });
+        Ok(())
+    };
+    scene::runner(25).run(&list, case).unwrap_or_else(|error| panic!("{error}"));
+    runtime.block_on(async {
+        for db in [&one, &two, &three] {
+            invariants::hold_in(&db.owner).await;
+        }
+    });
+}
+
+/// One act on a checkout of the second test.
+fn phase(account: BookId, keys: [KeyId; 2], n: usize, known: &Known) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let mut push = |call: Call| {
+        let key = format!("phase {n} request {}", requests.len());
+        requests.push(Request::new(account, key, call));
+    };
+    match n {
+        0 => {
+            push(Call::Act(Verb::TopUp(amount(30))));
+            let expires = known.start + TimeDelta::days(9);
+            push(Call::Act(Verb::Grant(amount(40), expires)));
+            let cap = CapId(Uuid::from_u128(5));
+            let limit = amount(60);
+            push(Call::Act(Verb::Cap { id: cap, key: None, span: Span::Day, limit }));
+            for n in 0..12_usize {
+                let quantity = i64::try_from(n % 4 + 1).unwrap();
+                let lines = [(n % 3, quantity), ((n + 1) % 3, 1)];
+                push(Call::Open(scene::order(keys[n % 2], &lines, 20)));
+            }
+        }
+        1 => {
+            for (n, checkout) in known.checkouts.iter().enumerate() {
+                push(Call::Submit(*checkout, scene::submission(&format!("a{n}"), 1, 1)));
+                push(Call::Submit(*checkout, scene::submission(&format!("b{n}"), 1, 2)));
+                push(Call::Submit(*checkout, scene::submission(&format!("a{n}"), 2, 1)));
+                if n % 3 == 2 {
+                    push(Call::Cancel(*checkout));
+                }
+            }
+        }
+        2 => {
+            for (n, checkout) in known.checkouts.iter().enumerate() {
+                let accepted = i64::try_from(n % 2).unwrap();
+                push(Call::Judge(*checkout, format!("a{n}"), scene::verdict(accepted)));
+                push(Call::Judge(*checkout, format!("a{n}"), scene::verdict(1)));
+                push(Call::Cancel(*checkout));
+                push(Call::Open(scene::order(keys[n % 2], &[(2, 3)], 3)));
+            }
+        }
+        _ => {
+            for charge in &known.charges {
+                push(Call::Reverse(*charge, scene::reversal(Some(amount(1)))));
+                push(Call::Reverse(*charge, scene::reversal(None)));
+                push(Call::Reverse(*charge, scene::reversal(None)));
+            }
+        }
+    }
+    requests
+}
+
+/// What the phases so far have brought about.
+struct Known {
+    start: super::model::Time,
+    checkouts: Vec<CheckoutId>,
+    charges: Vec<ChargeId>,
+}
+
+#[test]
+fn checkouts_in_batches_are_checkouts_one_by_one() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (one, two) = (test_database().await, test_database().await);
+        let sequence = Replica::new(&one, 1, scene::one_lane());
+        let batch = Replica::new(&two, 1, scene::one_lane());
+        let account = scene::fresh_account(&sequence.clock);
+        let start = sequence.clock.now();
+        let mut keys = Vec::new();
+        for replica in [&sequence, &batch] {
+            replica.list_skus().await;
+            keys.push(replica.open_account(account).await);
+        }
+        let mut known =
+            [(); 2].map(|()| Known { start, checkouts: Vec::new(), charges: Vec::new() });
+        let mut kinds: HashMap<bool, usize> = HashMap::new();
+        for n in 0..4 {
+            let mut expected = Vec::new();
+            for request in phase(account, keys[0], n, &known[0]) {
+                expected.push(sequence.send(&request).await.unwrap());
+            }
+            let mut jam = Jam::new(&batch, account).await;
+            let mut tasks = Vec::new();
+            for request in phase(account, keys[0], n, &known[1]) {
+                let batch = batch.clone();
+                tasks.push(jam.queue(async move { batch.send(&request).await.unwrap() }).await);
+            }
+            jam.open().await;
+            let mut got = Vec::new();
+            for task in tasks {
+                got.push(task.await.unwrap());
+            }
+            let plain = |outcomes: &[Outcome]| {
+                rows::without_ids(outcomes.iter().map(|outcome| format!("{outcome:?}")))
+            };
+            assert_eq!(plain(&got), plain(&expected), "phase {n}");
+            assert_eq!(
+                rows::of(&batch.pool, account).await,
+                rows::of(&sequence.pool, account).await
+            );
+            expected.iter().for_each(|outcome| *kinds.entry(outcome.accepted).or_default() += 1);
+            for (known, outcomes) in known.iter_mut().zip([&expected, &got]) {
+                for outcome in outcomes.iter().filter(|outcome| outcome.accepted) {
+                    let body: serde_json::Value = scene::body(outcome);
+                    let id = |name: &str| body[name].as_str().map(str::to_owned);
+                    if n == 0 {
+                        known
+                            .checkouts
+                            .extend(id("checkout_id").map(|id| id.parse::<CheckoutId>().unwrap()));
+                    }
+                    known.charges.extend(id("charge_id").map(|id| id.parse::<ChargeId>().unwrap()));
+                }
+            }
+        }
+        assert!(kinds[&true] > 20 && kinds[&false] > 10, "{kinds:?}");
+        invariants::hold_in(&two.owner).await;
+    });
+}
