@@ -20,7 +20,8 @@ const CHALLENGES: usize = 5_000;
 
 fn main() {
     rustls::crypto::ring::default_provider().install_default().expect("installed once");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
     runtime.block_on(measure());
 }
 
@@ -73,8 +74,15 @@ async fn checkouts(client: &Client, service: &Service) {
     for _ in 0..ACCOUNTS {
         let url = format!("{}/api/v1/accounts", service.url);
         let caps = json!({ "caps": [{ "span": "day", "limit": "25.00" }] });
-        let account: Value =
-            client.post(url).json(&caps).send().await.expect("an answer").json().await.expect("JSON");
+        let account: Value = client
+            .post(url)
+            .json(&caps)
+            .send()
+            .await
+            .expect("an answer")
+            .json()
+            .await
+            .expect("JSON");
         keys.push(account["api_key"].as_str().expect("a key").to_owned());
     }
     let keys = Arc::new(keys);
@@ -107,8 +115,8 @@ async fn checkouts(client: &Client, service: &Service) {
     }
     let whole = begun.elapsed();
     report(&format!("checkout, {IN_FLIGHT} in flight"), &mut times);
-    let rate = u128::try_from(CHECKOUTS).expect("small").saturating_mul(1_000)
-        / whole.as_millis().max(1);
+    let rate =
+        u128::try_from(CHECKOUTS).expect("small").saturating_mul(1_000) / whole.as_millis().max(1);
     println!("checkouts a second            {rate:>9}");
 }
 
@@ -162,7 +170,8 @@ impl Service {
         let status = PathBuf::from(format!("/proc/{}/status", self.child.id()));
         let status = std::fs::read_to_string(status).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u32>().ok());
+        let kilobytes =
+            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u32>().ok());
         f64::from(kilobytes.unwrap_or(0)) / 1024.0
     }
 

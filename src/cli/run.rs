@@ -171,7 +171,10 @@ fn make_operator_key() -> Result<ExitCode, Failure> {
     let entropy: &dyn Entropy = &SystemEntropy;
     let key = ApiKey::generate(entropy, mode);
     println!("operator key ({mode} mode), shown this once:\n  {}", key.reveal());
-    println!("set for the service:\n  BURSAR_ADMIN_KEY_HASH={}", hex::encode(key_hash(key.reveal())));
+    println!(
+        "set for the service:\n  BURSAR_ADMIN_KEY_HASH={}",
+        hex::encode(key_hash(key.reveal()))
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use crate::accounts::{self, Accounts};
 use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, Settings};
-use crate::db::managed::ManagedPostgres;
 use crate::db;
+use crate::db::managed::ManagedPostgres;
 use crate::finance::Finance;
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
@@ -254,9 +254,7 @@ fn open_topups(
 }
 
 fn http_settings(settings: &Settings, public_url: &str) -> http::HttpSettings {
-    let quota = |requests| {
-        Some(http::Quota { requests, window: Duration::from_secs(60) })
-    };
+    let quota = |requests| Some(http::Quota { requests, window: Duration::from_secs(60) });
     let per_minute = settings.http.rate_per_minute;
     http::HttpSettings {
         public_url: public_url.to_owned(),

@@ -39,6 +39,7 @@ mod state;
 mod topups;
 mod wallets;
 
+pub use actix_web::dev::ServerHandle;
 pub use api::{api_document, api_document_json, routes};
 pub use auth::{Caller, OptionalCaller};
 pub use client::ClientAddress;
@@ -48,7 +49,6 @@ pub use middleware::vouch;
 pub use openapi::{API_KEY, document, operations};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use problem_body::{Next, ProblemBody};
-pub use actix_web::dev::ServerHandle;
 pub use server::serve;
 pub use settings::{HttpSettings, Quota};
 pub use state::AppState;

@@ -32,7 +32,10 @@ fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
                 .with("required", required.to_string())
                 .with("available", available.to_string())
                 .with("shortfall", shortfall.to_string())
-                .with("suggested_topup", suggest(*shortfall, state.topups.settings().min_amount).to_string())
+                .with(
+                    "suggested_topup",
+                    suggest(*shortfall, state.topups.settings().min_amount).to_string(),
+                )
                 .with("topup_url", topup_url.as_str())
                 .next_url(topup_url)
         }

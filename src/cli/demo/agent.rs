@@ -130,9 +130,9 @@ fn headers_shown(ask: &Ask<'_>) -> String {
 fn print_answer(told: &Told, show: &[String]) {
     let shown = match (&told.body, show.is_empty()) {
         (Value::Object(members), false) => {
-            let chosen = show.iter().filter_map(|name| {
-                members.get(name).map(|value| (name.clone(), value.clone()))
-            });
+            let chosen = show
+                .iter()
+                .filter_map(|name| members.get(name).map(|value| (name.clone(), value.clone())));
             Value::Object(chosen.collect())
         }
         (body, _) => body.clone(),

@@ -140,7 +140,8 @@ async fn deliver_and_judge(demo: &Demo, cast: &Cast, checkout: &str) -> Result<(
     }
 
     say("8", "The verifier accepts the first, rejects the second, and never judges the third");
-    let accept = json!({ "verdict": "accepted", "checks": [{ "name": "sources", "passed": true }] });
+    let accept =
+        json!({ "verdict": "accepted", "checks": [{ "name": "sources", "passed": true }] });
     let reject = json!({ "verdict": "rejected", "reason": "three of four addresses bounce" });
     for (result, verdict) in [("profiles", accept), ("addresses", reject)] {
         let path = format!("/api/v1/checkouts/{checkout}/results/{result}/verdict");

@@ -146,10 +146,9 @@ pub(super) fn receipt(record: &TopupRecord) -> String {
     };
     let (success, error_reason) = match record.state {
         TopupState::Credited => (true, None),
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown => (false, Some("settlement_pending".to_owned())),
+        TopupState::Claimed | TopupState::Settling | TopupState::Settled | TopupState::Unknown => {
+            (false, Some("settlement_pending".to_owned()))
+        }
         TopupState::Refused | TopupState::Rejected => {
             (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
         }

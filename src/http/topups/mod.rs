@@ -230,10 +230,7 @@ async fn present(
             let view = answer::view(state, &record, caller, standing).await?;
             Ok(HttpResponse::Ok().insert_header(receipt).json(view))
         }
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown => {
+        TopupState::Claimed | TopupState::Settling | TopupState::Settled | TopupState::Unknown => {
             let view = answer::view(state, &record, caller, standing).await?;
             Ok(HttpResponse::Accepted()
                 .insert_header(receipt)
@@ -284,9 +281,7 @@ pub(super) fn problem(error: PayError) -> Problem {
             };
             Problem::new(code).detail(mismatch.to_string()).with("reason", mismatch.code())
         }
-        PayError::Signature { reason } => {
-            Problem::new(Code::PaymentInvalid).with("reason", reason)
-        }
+        PayError::Signature { reason } => Problem::new(Code::PaymentInvalid).with("reason", reason),
         PayError::FacilitatorUnavailable { detail } => {
             tracing::warn!(detail, "facilitator cannot be asked");
             Problem::new(Code::FacilitatorUnavailable).retry_after(2)

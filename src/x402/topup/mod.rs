@@ -212,7 +212,8 @@ impl TopUps {
         if inserted || retry {
             let inner = self.0.clone();
             // The settlement outlives this request.
-            let task = self.0.runtime.spawn(async move { inner.run(id, payee.account, checked).await });
+            let task =
+                self.0.runtime.spawn(async move { inner.run(id, payee.account, checked).await });
             task.await.map_err(|_| PayError::Interrupted)??;
         }
         self.follow(id).await

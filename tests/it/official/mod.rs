@@ -285,7 +285,8 @@ fn a_buyer_without_a_key_can_pay_claim_and_spend() {
         });
         let signed = stage.world.ask(request).await.unwrap();
         let claim = |header: Value| {
-            let request = stage.service.client.post(format!("{}/api/v1/wallets/claim", stage.service.url));
+            let request =
+                stage.service.client.post(format!("{}/api/v1/wallets/claim", stage.service.url));
             let request = request.header("sign-in-with-x", header.as_str().unwrap().to_owned());
             async move {
                 let response = request.send().await.unwrap();
@@ -311,8 +312,10 @@ fn a_buyer_without_a_key_can_pay_claim_and_spend() {
             stage.service.ask("PUT", path, Some(&operator), None, Some(terms)).await;
         assert_eq!(status, 200, "{body}");
         let order = json!({ "items": [{ "sku": "thing", "quantity": 2 }], "max_total": "1.00" });
-        let (status, body) =
-            stage.service.ask("POST", "/api/v1/checkouts", Some(&key), Some("o"), Some(order)).await;
+        let (status, body) = stage
+            .service
+            .ask("POST", "/api/v1/checkouts", Some(&key), Some("o"), Some(order))
+            .await;
         assert_eq!(status, 201, "{body}");
         assert_eq!(body["held"], "0.80");
     });
