@@ -89,7 +89,7 @@ fn a_row_that_the_database_refuses_fails_alone() {
 }
 
 #[test]
-fn a_fault_fails_alone_and_is_not_remembered() {
+fn a_fault_or_panic_fails_alone_and_is_not_remembered() {
     run(|db| async move {
         let (replica, account) = scene(&db).await;
         let verbs = vec![
@@ -98,13 +98,17 @@ fn a_fault_fails_alone_and_is_not_remembered() {
             Verb::TopUp(amount(4)),
             Verb::MovingRefusal(amount(8)),
             Verb::TopUp(amount(16)),
+            Verb::Panic(amount(32)),
+            Verb::TopUp(amount(64)),
         ];
         let replies = at_once(&replica, account, verbs).await;
         let faults: Vec<_> = replies.into_iter().map(Result::err).collect();
         let on_purpose = SubmitError::Fault(Fault::Annex("a fault on purpose"));
         let moved = SubmitError::Fault(Fault::RefusalMoved);
-        assert_eq!(faults, [None, Some(on_purpose), None, Some(moved), None]);
-        assert_eq!(settled(&replica.pool, account).await, 21);
+        let panicked = SubmitError::Rejected("a command panicked".into());
+        let expected = [None, Some(on_purpose), None, Some(moved), None, Some(panicked), None];
+        assert_eq!(faults, expected);
+        assert_eq!(settled(&replica.pool, account).await, 85);
         let again = replica.act(account, "at once 1", Verb::Fault(amount(2))).await;
         assert!(matches!(again, Err(SubmitError::Fault(_))), "decided again: {again:?}");
         invariants::hold_in(&db.owner).await;
