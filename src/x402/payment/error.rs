@@ -12,6 +12,15 @@ pub enum PaymentError {
         #[source]
         source: HeaderError,
     },
+    /// The JSON is no object: a list of values without their names, for one.
+    #[error("the payment is not a JSON object")]
+    NotAnObject,
+    /// It cannot be kept, and so not be settled: settling must be repeatable from what is kept.
+    #[error("the payment has a text with U+0000, or is nested deeper than {depth_max} levels")]
+    Unkeepable {
+        /// How deep it may be nested.
+        depth_max: usize,
+    },
     /// The JSON is not a payment.
     #[error("the payment does not have the shape of the protocol")]
     Shape(#[source] serde_json::Error),
@@ -57,7 +66,7 @@ impl PaymentError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Header { .. } => "payment_undecodable",
-            Self::Shape(_) => "payment_malformed",
+            Self::NotAnObject | Self::Unkeepable { .. } | Self::Shape(_) => "payment_malformed",
             Self::AmbiguousField { .. } => "payment_ambiguous",
             Self::Version { .. } => "payment_version_unsupported",
             Self::Scheme { .. } => "payment_scheme_unsupported",

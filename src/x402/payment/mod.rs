@@ -56,6 +56,12 @@ impl Payment {
 
     /// The payment in decoded JSON.
     pub fn from_value(version: Version, mut decoded: Value) -> Result<Self, PaymentError> {
+        if !decoded.is_object() {
+            return Err(PaymentError::NotAnObject);
+        }
+        if !is_keepable(&decoded, DEPTH_MAX) {
+            return Err(PaymentError::Unkeepable { depth_max: DEPTH_MAX });
+        }
         drop_nulls(&mut decoded);
         refuse_ambiguity(&decoded)?;
         let wire = PaymentPayload::deserialize(&decoded).map_err(PaymentError::Shape)?;
@@ -106,6 +112,22 @@ impl Payment {
     /// Whether the paying wallet itself signed it.
     pub fn is_signed_by_payer(&self) -> bool {
         self.signer() == Some(self.authorization.from)
+    }
+}
+
+/// How deep a payment may be nested: a facilitator gets it inside of another object, and must still
+/// be able to read it.
+const DEPTH_MAX: usize = 64;
+
+/// Whether Postgres can keep a value, and facilitators can read it.
+fn is_keepable(value: &Value, depth: usize) -> bool {
+    let plain = |text: &str| !text.contains('\0');
+    let inside = |value: &Value| depth > 0 && is_keepable(value, depth.saturating_sub(1));
+    match value {
+        Value::String(text) => plain(text),
+        Value::Array(items) => items.iter().all(inside),
+        Value::Object(fields) => fields.iter().all(|(key, field)| plain(key) && inside(field)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
@@ -266,8 +288,16 @@ mod tests {
     #[test]
     fn each_malformation_has_its_code() {
         type Change = fn(&mut Value);
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 17] = [
             ("payment_malformed", |d| *d = json!([])),
+            ("payment_malformed", |d| {
+                *d = json!([2, null, null, d["resource"], d["accepted"], d["payload"], null]);
+            }),
+            ("payment_malformed", |d| d["resource"]["description"] = json!("a\u{0}b")),
+            ("payment_malformed", |d| d["more"] = json!({ "a\u{0}": 1 })),
+            ("payment_malformed", |d| {
+                d["more"] = (0..70).fold(json!(1), |inner, _| json!([inner]));
+            }),
             ("payment_malformed", |d| d["payload"] = json!("x")),
             ("payment_malformed", |d| d["extensions"] = json!([])),
             ("payment_ambiguous", |d| d["Payload"] = json!({})),
