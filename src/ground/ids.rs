@@ -92,6 +92,8 @@ macro_rules! typed_id {
                     .strip_prefix($prefix)
                     .and_then(|rest| rest.strip_prefix('_'))
                     .filter(|rest| rest.len() == 32)
+                    // An id has one spelling, so that equal ids are equal texts.
+                    .filter(|rest| !rest.bytes().any(|b| b.is_ascii_uppercase()))
                     .ok_or(error)?;
                 Uuid::try_parse(digits).map(Self).map_err(|_| error)
             }
@@ -183,6 +185,8 @@ mod tests {
         assert!(text.parse::<ChargeId>().is_err());
         assert!("chk_".parse::<CheckoutId>().is_err());
         assert!("chk_zz".parse::<CheckoutId>().is_err());
+        let upper = format!("chk_{}", text["chk_".len()..].to_uppercase());
+        assert!(upper.parse::<CheckoutId>().is_err());
         assert_eq!(BookId::HOUSE.slot(), Slot(0));
     }
 }
