@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::{KeyRole, Principal};
-use crate::ground::{Amount, Mode};
+use crate::ground::{Amount, BookId, Mode, TopupId};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
@@ -32,18 +32,22 @@ pub(super) enum Standing {
 /// A top-up.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TopupView {
-    #[schema(example = "top_0199f0c2a1b27c3d8e4f5a6b7c8d9e0f")]
+    #[schema(value_type = TopupId)]
     pub topup_id: String,
     /// `credited`; `claimed`, `settling`, `settled` or `unknown` while the outcome is open;
     /// `refused` or `rejected` when nothing was taken.
     pub status: String,
+    #[schema(value_type = Amount)]
     pub amount: String,
     /// What was credited: the amount once it is credited, else 0.00.
+    #[schema(value_type = Amount)]
     pub credited: String,
     /// The account's available credits. Only for the credited account, or whoever brought the money.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Amount>)]
     pub balance: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BookId>)]
     pub account_id: Option<String>,
     pub payer: String,
     /// CAIP-2.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::accounts::Principal;
 use crate::ground::{Amount, BookId, IdempotencyKey, TopupId};
 use crate::http::auth::OptionalCaller;
-use crate::http::extract::{ApiPath, RawBody};
+use crate::http::extract::{ApiPath, OptionalIdempotencyHeader, RawBody};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
@@ -31,14 +31,13 @@ use challenge::Trouble;
 /// What to buy. An empty body buys the default amount.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"amount": "5.00"}))]
 pub struct TopupRequest {
     /// How many dollars of credits, as a decimal string; 1.00 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "5.00")]
     pub amount: Option<Amount>,
     /// The account to credit when no API key names one. Without it, the paying wallet's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub account_id: Option<BookId>,
 }
 
@@ -126,7 +125,7 @@ async fn paid(
 /// Its status and, with a key of the credited account, everything that is known about it.
 #[utoipa::path(
     tag = "credits",
-    params(("topup_id" = String, Path, description = "The id of the top-up (top_…)")),
+    params(("topup_id" = TopupId, Path, description = "The top-up")),
     responses(
         (status = 200, description = "The top-up as it stands", body = TopupView),
         (status = 404, response = Problem),
@@ -146,11 +145,17 @@ pub async fn get_topup(
 }
 
 fn payment_of(request: &HttpRequest) -> Result<Option<Payment>, Problem> {
-    let text = |name: &'static str| match request.headers().get(name) {
-        None => Ok(None),
-        Some(value) => value.to_str().map(Some).map_err(|_| {
-            Problem::new(Code::PaymentMalformed).field(name).detail("the header is not ASCII")
-        }),
+    let malformed =
+        |name: &str, why: &str| Problem::new(Code::PaymentMalformed).field(name).detail(why);
+    let text = |name: &'static str| {
+        let mut sent = request.headers().get_all(name);
+        match (sent.next(), sent.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => {
+                value.to_str().map(Some).map_err(|_| malformed(name, "the header is not ASCII"))
+            }
+            (Some(_), Some(_)) => Err(malformed(name, "the header is there more than once")),
+        }
     };
     Payment::from_headers(text("payment-signature")?, text("x-payment")?).map_err(|error| {
         Problem::new(Code::PaymentMalformed).detail(error.to_string()).with("reason", error.code())
@@ -159,17 +164,11 @@ fn payment_of(request: &HttpRequest) -> Result<Option<Payment>, Problem> {
 
 /// The client's own name for the purchase: `Idempotency-Key` and `payment-identifier` are the same.
 fn key_of(request: &HttpRequest, payment: &Payment) -> Result<Option<IdempotencyKey>, Problem> {
-    let malformed = || Problem::new(Code::IdempotencyKeyMalformed).field("Idempotency-Key");
-    let header = match request.headers().get("idempotency-key") {
-        None => None,
-        Some(value) => {
-            let text = value.to_str().map_err(|_| malformed())?;
-            Some(text.parse::<IdempotencyKey>().map_err(|_| malformed())?)
-        }
-    };
-    match (header, payment.payment_identifier.clone()) {
+    let sent = OptionalIdempotencyHeader::from_request(request, &mut Payload::None).into_inner()?;
+    match (sent.0, payment.payment_identifier.clone()) {
         (Some(header), Some(own)) if header != own => {
-            Err(malformed().detail("Idempotency-Key and payment-identifier differ"))
+            let malformed = Problem::new(Code::IdempotencyKeyMalformed).field("Idempotency-Key");
+            Err(malformed.detail("Idempotency-Key and payment-identifier differ"))
         }
         (header, own) => Ok(header.or(own)),
     }
