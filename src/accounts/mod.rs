@@ -183,6 +183,10 @@ impl Accounts {
         if new.role == KeyRole::Customer && account == BookId::HOUSE {
             return Err(AccountError::AccountUnknown);
         }
+        // Books never go away. Looked up before the key is claimed, an unknown one leaves no claim.
+        if ledger::balance(&self.pool, account).await?.is_none() {
+            return Err(AccountError::AccountUnknown);
+        }
         let enrollment = Enrollment { caps, cap_key: true, ..Enrollment::default() };
         self.issue(account, new, enrollment).await
     }

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use crate::accounts::CapSetting;
 use crate::ground::{Amount, BookId, KeyId, Mode};
 use crate::http::extract::OptionalJson;
-use crate::http::fields::{Label, Several};
+use crate::http::fields::{Label, word};
+use crate::http::list::Several;
 use crate::http::state::AppState;
 use crate::http::{ClientAddress, Code, Next, Problem};
 use crate::ledger::Span;
@@ -31,6 +32,7 @@ pub struct SignupRequest {
 #[serde(deny_unknown_fields)]
 pub struct CapRequest {
     /// What it counts over: one checkout, a UTC day, a calendar month, or for ever.
+    #[serde(deserialize_with = "word")]
     pub span: Span,
     /// The most that is spent.
     pub limit: Amount,

@@ -10,10 +10,10 @@ use crate::ground::{BookId, KeyId};
 use crate::http::accounts::{CapRequest, settings};
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::ApiJson;
-use crate::http::fields::{Label, Several, SkuName};
+use crate::http::fields::{Label, SkuName, instant, word};
+use crate::http::list::Several;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
-use crate::ledger::SubmitError;
 
 /// A key that is wanted.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -21,6 +21,7 @@ use crate::ledger::SubmitError;
 #[schema(example = json!({"role": "verifier", "name": "lead checker", "skus": ["lead.verified"]}))]
 pub struct KeyRequest {
     /// What the key may do.
+    #[serde(deserialize_with = "word")]
     pub role: KeyRole,
     /// What it is called in lists.
     pub name: Label,
@@ -29,6 +30,7 @@ pub struct KeyRequest {
     #[schema(value_type = Option<Vec<SkuName>>, min_items = 1, max_items = 1000)]
     pub skus: Option<Several<SkuName, 1, 1000>>,
     /// When it ends by itself.
+    #[serde(default, deserialize_with = "instant")]
     pub expires_at: Option<DateTime<Utc>>,
     /// The account of a customer key.
     pub account_id: Option<BookId>,
@@ -97,9 +99,7 @@ pub async fn issue_key(
     let name = new.name.clone();
     let issued =
         state.accounts.issue_key(account, new, caps).await.map_err(|error| match error {
-            AccountError::Ledger(SubmitError::BookUnknown) => {
-                misfit("account_id", "there is no such account")
-            }
+            AccountError::AccountUnknown => misfit("account_id", "there is no such account"),
             error => error.into(),
         })?;
     Ok(HttpResponse::Created().json(KeyAnswer {

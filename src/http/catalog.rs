@@ -11,7 +11,9 @@ use crate::ground::{Amount, Page};
 use crate::http::Problem;
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
-use crate::http::fields::{AnyJson, DeadlineSeconds, Label, Price, SkuName, Title, WindowSeconds};
+use crate::http::fields::{
+    AnyJson, DeadlineSeconds, Label, Price, SkuName, Title, WindowSeconds, word,
+};
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
 
@@ -67,7 +69,7 @@ pub struct SkuRequest {
     /// What a result must be to be accepted, as data.
     pub criteria: AnyJson,
     /// Who judges results: with `push`, a verifier posts verdicts.
-    #[serde(default = "push")]
+    #[serde(default = "push", deserialize_with = "word")]
     pub verification: Verification,
     /// How long after the checkout results may be submitted.
     pub delivery_deadline_seconds: DeadlineSeconds,

@@ -21,6 +21,7 @@ pub mod extract;
 mod fields;
 mod ledger;
 mod limiter;
+mod list;
 mod metrics;
 mod middleware;
 mod openapi;

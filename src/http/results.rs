@@ -10,7 +10,8 @@ use crate::checkout::{ResultView, VerdictView};
 use crate::ground::CheckoutId;
 use crate::http::auth::{Fulfiller, Granted, Verifier};
 use crate::http::extract::{ApiJson, ApiPath, IdempotencyHeader};
-use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, Several};
+use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, word};
+use crate::http::list::Several;
 use crate::http::outcome::{answer, identity};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
@@ -54,6 +55,7 @@ pub enum Judgement {
 }))]
 pub struct VerdictRequest {
     /// The verdict.
+    #[serde(deserialize_with = "word")]
     pub verdict: Judgement,
     /// How many units are accepted: required when partially accepted, else left out.
     pub accepted_quantity: Option<Quantity>,
