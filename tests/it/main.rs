@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod bad_input;
 mod chain;
 mod facilitator;
 mod finance;

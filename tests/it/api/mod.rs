@@ -1,7 +1,6 @@
 //! The whole service over HTTP: a real server, a real engine, a database of its own, and time that
 //! is moved by hand.
 
-mod bad_input;
 mod checkout;
 mod documents;
 mod expiry;

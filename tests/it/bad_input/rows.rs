@@ -1,0 +1,100 @@
+//! One row per operation: who may ask for it, and what a good request says.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+
+pub struct Row {
+    /// The roles that may ask, if a key is needed at all. Good requests are of the first.
+    pub roles: &'static [&'static str],
+    /// A body with every member, so that each can be spoiled.
+    pub body: Option<Value>,
+}
+
+const NOBODY: &[&str] = &["customer"];
+const CUSTOMER: &[&str] = &["customer"];
+const OPERATOR: &[&str] = &["operator"];
+const READER: &[&str] = &["customer", "operator"];
+const FULFILLER: &[&str] = &["fulfiller", "operator"];
+const VERIFIER: &[&str] = &["verifier", "operator"];
+
+pub fn row(world: &World, name: &str) -> Row {
+    let (roles, body) = match name {
+        "GET /openapi.json"
+        | "GET /healthz"
+        | "GET /readyz"
+        | "GET /metrics"
+        | "GET /llms.txt"
+        | "GET /docs"
+        | "GET /api/v1/catalog"
+        | "GET /api/v1/topups/{topup_id}"
+        | "POST /api/v1/wallets/challenge"
+        | "GET /sandbox/facilitator/supported"
+        | "GET /sandbox/balance/{address}" => (NOBODY, None),
+        "GET /api/v1/credits"
+        | "GET /api/v1/credits/history"
+        | "GET /api/v1/checkouts"
+        | "GET /api/v1/charges" => (CUSTOMER, None),
+        "GET /api/v1/checkouts/{checkout_id}"
+        | "GET /api/v1/charges/{charge_id}"
+        | "GET /api/v1/ledger/export"
+        | "GET /api/v1/ledger/trial-balance" => (READER, None),
+        "POST /api/v1/accounts" => {
+            let caps = json!([{"span": "day", "limit": "5.00"}]);
+            (NOBODY, Some(json!({"name": "agent", "caps": caps})))
+        }
+        // Its body is of the protocol, and is spoiled by hand.
+        "POST /api/v1/wallets/claim" => (NOBODY, Some(json!({}))),
+        "POST /sandbox/facilitator/verify" | "POST /sandbox/facilitator/settle" => {
+            (NOBODY, Some(json!({"x402Version": 2, "paymentPayload": {}})))
+        }
+        "POST /api/v1/credits/topup" => {
+            (CUSTOMER, Some(json!({"amount": "5.00", "account_id": world.customer.account})))
+        }
+        "POST /api/v1/checkouts" => {
+            let items = json!([{"sku": "lead", "quantity": 1}]);
+            (CUSTOMER, Some(json!({"items": items, "max_total": "5.00"})))
+        }
+        "POST /api/v1/checkouts/{checkout_id}/cancel" => (CUSTOMER, Some(json!({}))),
+        "POST /api/v1/checkouts/{checkout_id}/results" => (FULFILLER, Some(result())),
+        "POST /api/v1/checkouts/{checkout_id}/results/{result_id}/verdict" => {
+            let checks = json!([{"name": "complete", "passed": true, "detail": "all of it"}]);
+            let verdict = json!({
+                "verdict": "partially_accepted", "accepted_quantity": 1, "reason": "half of it",
+                "checks": checks,
+            });
+            (VERIFIER, Some(verdict))
+        }
+        "POST /api/v1/charges/{charge_id}/reversals" => {
+            (VERIFIER, Some(json!({"amount": "0.10", "reason": "a tenth was wrong"})))
+        }
+        "PUT /api/v1/admin/catalog/{sku}" => (OPERATOR, Some(terms())),
+        "POST /api/v1/admin/keys" => (OPERATOR, Some(key(world))),
+        "POST /sandbox/faucet" => {
+            let address = world.wallet.address();
+            (NOBODY, Some(json!({"address": address, "amount": "1.00", "network": "base-sepolia"})))
+        }
+        unknown => panic!("{unknown} has no row: say who may ask and what a good request says"),
+    };
+    Row { roles, body }
+}
+
+fn result() -> Value {
+    json!({"result_id": "r9", "item": 1, "quantity": 1, "evidence": {"bytes": 9}})
+}
+
+fn terms() -> Value {
+    json!({
+        "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"complete": true},
+        "verification": "push", "delivery_deadline_seconds": 3600,
+        "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
+    })
+}
+
+fn key(world: &World) -> Value {
+    json!({
+        "role": "customer", "name": "narrow", "skus": ["lead"],
+        "expires_at": "2099-01-01T00:00:00Z", "account_id": world.customer.account,
+        "caps": [{"span": "checkout", "limit": "2.00"}],
+    })
+}
