@@ -9,6 +9,8 @@ use crate::db::managed::{self, ManagedError, ManagedPostgres, Role, Surroundings
 use crate::db::{self, SchemaError};
 use crate::ground::{Clock, Mode, SystemClock};
 
+use super::output::tell;
+
 /// A database that is ready, and the server behind it when Bursar runs that itself.
 pub struct Database {
     pub service: PgConnectOptions,
@@ -19,7 +21,7 @@ pub struct Database {
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("{name} is not a Postgres URL: {source}")]
+    #[error("{name} is not a Postgres URL")]
     Url { name: &'static str, source: sqlx::Error },
     #[error(transparent)]
     Managed(#[from] ManagedError),
@@ -47,7 +49,8 @@ pub async fn open(
     let database = match (mode, prepare(&database, mode).await) {
         (_, Ok(())) => database,
         // A managed test directory of another version is moved aside, never deleted.
-        (Mode::Test, Err(SchemaError::Differs { .. })) if database.managed.is_some() => {
+        (Mode::Test, Err(error @ SchemaError::Differs { .. })) if database.managed.is_some() => {
+            announce(&error.to_string());
             start_afresh(database, settings, missing).await?
         }
         (_, Err(error)) => return Err(error.into()),
@@ -147,5 +150,5 @@ fn root(settings: &DatabaseSettings) -> Result<PathBuf, ManagedError> {
 }
 
 fn announce(words: &str) {
-    println!("{words}");
+    tell!("{words}");
 }

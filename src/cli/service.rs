@@ -1,7 +1,7 @@
 //! The running service: every floor, put together from the settings.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,15 +29,20 @@ use super::workers::Workers;
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the database is not ready: {0}")]
+    #[error("the database is not ready")]
     Database(#[from] DatabaseError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: String, source: io::Error },
-    #[error("the facilitator cannot be used: {0}")]
+    #[error(
+        "{address} is taken: another Bursar may be running there; stop it, or set BURSAR_BIND to \
+         another address"
+    )]
+    AddressTaken { address: SocketAddr },
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the facilitator cannot be used")]
     Facilitator(#[from] crate::x402::facilitator::FacilitatorError),
-    #[error("the chain cannot be used: {0}")]
+    #[error("the chain cannot be used")]
     Chain(#[from] crate::x402::chain::ChainError),
-    #[error("the server did not start: {0}")]
+    #[error("the server did not start")]
     Server(#[from] io::Error),
 }
 
@@ -62,8 +67,8 @@ pub struct Service {
 pub enum Ended {
     #[error("the server ended")]
     Server,
-    #[error("the managed Postgres ended: {0}")]
-    Postgres(crate::db::managed::ManagedError),
+    #[error("the database is gone")]
+    Postgres(#[source] crate::db::managed::ManagedError),
 }
 
 impl Service {
@@ -73,8 +78,7 @@ impl Service {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let bind = settings.http.bind;
         // Listen first: a second process must not touch the database of the one that is running.
-        let listener = TcpListener::bind(bind)
-            .map_err(|source| StartError::Listen { address: bind.to_string(), source })?;
+        let listener = listen(bind)?;
         let bound = listener.local_addr()?;
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
@@ -175,6 +179,13 @@ impl Service {
     }
 }
 
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::AddressTaken { address },
+        _ => StartError::Listen { address, source },
+    })
+}
+
 fn start_engine(
     settings: &Settings,
     pool: &PgPool,
@@ -238,8 +249,9 @@ fn open_topups(
     let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
     let chain = match &payment.rpc_url {
         Some(url) => {
-            let chain = RpcChain::new(url.reveal(), RpcSettings::default())?;
-            Some(Arc::new(chain) as Arc<dyn Chain>)
+            let chain: Arc<dyn Chain> =
+                Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?);
+            Some(chain)
         }
         None => None,
     };
