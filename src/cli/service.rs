@@ -23,8 +23,8 @@ use crate::x402::sandbox::Sandbox;
 use crate::x402::topup::{self, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
-use super::gauges;
-use super::workers::Workers;
+use super::gauges::{self, Drift};
+use super::workers::{Tools, Workers};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -104,16 +104,22 @@ impl Service {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
-        let workers = Workers::start(
-            checkouts.sweeper(),
-            settings.sweep_interval,
-            topups.clone(),
-            accounts.clone(),
-        );
+        let drift = Drift::default();
+        let workers = Workers::start(Tools {
+            sweeper: checkouts.sweeper(),
+            sweep_interval: settings.sweep_interval,
+            topups: topups.clone(),
+            accounts: accounts.clone(),
+            pool: pool.clone(),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            finance: Finance::new(own_reports.clone()),
+            drift: drift.clone(),
+        });
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine),
+            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
             accounts,
             checkouts,
             topups,
@@ -247,12 +253,8 @@ fn open_topups(
         ..FacilitatorSettings::default()
     };
     let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
-    let chain = match &payment.rpc_url {
-        Some(url) => {
-            let chain: Arc<dyn Chain> =
-                Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?);
-            Some(chain)
-        }
+    let chain: Option<Arc<dyn Chain>> = match &payment.rpc_url {
+        Some(url) => Some(Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?)),
         None => None,
     };
     let terms = topup::TopupSettings {

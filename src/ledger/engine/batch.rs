@@ -22,6 +22,8 @@ pub(super) enum BatchError {
     Fault(#[from] Fault),
     #[error("{0}")]
     Database(#[from] sqlx::Error),
+    #[error("a command panicked")]
+    Panicked,
 }
 
 /// Runs the commands in their order, in one transaction.

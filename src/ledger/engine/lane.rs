@@ -1,6 +1,8 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -43,13 +45,15 @@ fn settle<'a>(
 async fn attempts(workshop: &Workshop, commands: &[Arc<dyn Command>]) -> Vec<Reply> {
     let mut attempt = 0;
     loop {
-        let failure = match batch::run(workshop, commands).await {
-            Ok(replies) => return replies,
-            Err(failure) => failure,
+        // A panic must not take the lane with it. The transaction is rolled back as it unwinds.
+        let failure = match AssertUnwindSafe(batch::run(workshop, commands)).catch_unwind().await {
+            Ok(Ok(replies)) => return replies,
+            Ok(Err(failure)) => failure,
+            Err(_) => BatchError::Panicked,
         };
         attempt += 1;
         let again = match &failure {
-            BatchError::Fault(_) => Failure::Culprit,
+            BatchError::Fault(_) | BatchError::Panicked => Failure::Culprit,
             BatchError::Database(error) => classify(error),
         };
         match again {
@@ -82,6 +86,7 @@ fn pause(workshop: &Workshop, attempt: u32) -> Duration {
 fn give_up(failure: Failure, error: &BatchError) -> SubmitError {
     match (failure, error) {
         (_, BatchError::Fault(fault)) => SubmitError::Fault(fault.clone()),
+        (_, BatchError::Panicked) => SubmitError::Rejected(error.to_string()),
         (Failure::Conflict | Failure::Lost, BatchError::Database(_)) => SubmitError::Unavailable,
         (Failure::Culprit | Failure::Broken, BatchError::Database(error)) => {
             SubmitError::Rejected(error.to_string())

@@ -55,8 +55,9 @@ pub enum SubmitError {
     /// Code and database disagree; nothing was written.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// The database refused the rows; nothing was written.
-    #[error("the database refused the rows: {0}")]
+    /// The command cannot be carried out: the database refused its rows, or it panicked. Nothing was
+    /// written.
+    #[error("the command was abandoned: {0}")]
     Rejected(String),
 }
 

@@ -1,8 +1,10 @@
 //! The whole service over HTTP: a real server, a real engine, a database of its own, and time that
 //! is moved by hand.
 
+mod bad_input;
 mod checkout;
 mod documents;
+mod expiry;
 mod keys;
 mod money;
 mod replay;
@@ -39,6 +41,7 @@ pub struct Api {
     pub url: String,
     pub clock: Arc<ShiftedClock>,
     pub sweeper: Sweeper,
+    pub engine: Engine,
     /// A key of the operator whose hash the configuration names.
     pub operator: String,
     pub database: TestDatabase,
@@ -106,7 +109,7 @@ impl Api {
             Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
         let test_dollars =
             || Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), vec![network()]);
-        let queue = engine.clone();
+        let (queue, own_engine) = (engine.clone(), engine.clone());
         let topups = open_topups(&url, &pool, &engine, &clock, &entropy);
         let state = AppState {
             mode: Mode::Test,
@@ -140,6 +143,7 @@ impl Api {
             url,
             clock: shifted,
             sweeper: checkouts.sweeper(),
+            engine: own_engine,
             operator: operator.reveal().to_owned(),
             database,
             client: Client::builder().build().unwrap(),

@@ -33,6 +33,32 @@ fn the_same_request_gets_the_same_answer() {
 }
 
 #[test]
+fn an_answer_outlives_the_sku() {
+    run(|db| async move {
+        let api = Api::start(db).await;
+        api.list("lead", "2.00").await;
+        let customer = api.signup(json!([])).await;
+        let checkouts = "/api/v1/checkouts";
+        let body = json!({"items": [{"sku": "lead", "quantity": 1}], "max_total": "2.00"});
+        let first = api.post_once(checkouts, &customer.key, "k1", body.clone()).await;
+        let terms = json!({
+            "title": "lead", "unit": "piece", "unit_price": "9.00", "criteria": {},
+            "delivery_deadline_seconds": 60, "verification_deadline_seconds": 60,
+            "dispute_window_seconds": 0, "active": false,
+        });
+        api.put("/api/v1/admin/catalog/lead", &api.operator, terms).await.json(200);
+        let second = api.post_once(checkouts, &customer.key, "k1", body.clone()).await;
+        assert_eq!((second.status, second.header("idempotent-replayed")), (201, Some("true")));
+        assert_eq!(second.body, first.body);
+        let fresh = api.post_once(checkouts, &customer.key, "k2", body).await;
+        fresh.problem(409, "sku_inactive");
+        let other = json!({"items": [{"sku": "lead", "quantity": 2}], "max_total": "2.00"});
+        let conflict = api.post_once(checkouts, &customer.key, "k1", other).await;
+        conflict.problem(422, "idempotency_conflict");
+    });
+}
+
+#[test]
 fn concurrent_copies_hold_once() {
     run(|db| async move {
         let api = Api::start(db).await;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::model::{self, Model, Time, amount, sorted};
+use super::scene;
 
 /// What may happen. `pick` chooses among the holds or captures there are.
 #[derive(Clone, Debug)]
@@ -238,17 +239,18 @@ impl Pair {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn a_book_agrees_with_the_model(ops in prop::collection::vec(op(), 1..60)) {
+#[test]
+fn a_book_agrees_with_the_model() {
+    let ops = prop::collection::vec(op(), 1..60);
+    let case = |ops: Vec<Op>| {
         let mut pair = Pair::new();
         for op in &ops {
             pair.apply(op);
             pair.agree();
         }
-    }
+        Ok(())
+    };
+    scene::runner(400).run(&ops, case).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub enum Verb {
     Fault(Amount),
     /// Tops up and then refuses, which is not allowed.
     MovingRefusal(Amount),
+    /// Tops up and then panics.
+    Panic(Amount),
     /// A worker that came too early.
     NothingDue,
 }
@@ -99,6 +101,7 @@ impl Command for Act {
             | Verb::Freeze(_)
             | Verb::Fault(_)
             | Verb::MovingRefusal(_)
+            | Verb::Panic(_)
             | Verb::NothingDue => {}
         }
     }
@@ -157,6 +160,10 @@ impl Command for Act {
             Verb::MovingRefusal(amount) => {
                 book.top_up(entropy, nil, *amount, at)?;
                 return Ok(Decision::refuse(&json!({ "moved": true })));
+            }
+            Verb::Panic(amount) => {
+                book.top_up(entropy, nil, *amount, at)?;
+                panic!("a panic on purpose");
             }
             Verb::NothingDue => return Ok(Decision::nothing_due()),
         }

@@ -3,9 +3,13 @@
 mod batch;
 mod book;
 mod commands;
+mod failure;
 mod golden;
+mod guards;
 mod invariants;
+mod jam;
 mod life;
 mod model;
+mod race;
 mod rows;
 mod scene;

@@ -222,12 +222,8 @@ pub fn runner(cases: u32) -> TestRunner {
     let unset = default.cases == 256;
     let cases = if unset { cases } else { default.cases };
     eprintln!("PROPTEST_RNG_SEED={rng_seed} PROPTEST_CASES={cases}");
+    // A failing case on a database is worth minutes of search for a smaller one, not more.
+    let max_shrink_iters = default.max_shrink_iters.min(300);
     let failure_persistence = None;
-    TestRunner::new(Config {
-        cases,
-        rng_seed,
-        failure_persistence,
-        max_shrink_iters: 300,
-        ..default
-    })
+    TestRunner::new(Config { cases, rng_seed, failure_persistence, max_shrink_iters, ..default })
 }
