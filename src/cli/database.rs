@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseSettings;
@@ -23,6 +24,11 @@ pub struct Database {
 pub enum DatabaseError {
     #[error("{name} is not a Postgres URL")]
     Url { name: &'static str, source: sqlx::Error },
+    #[error(
+        "the role of DATABASE_URL cannot bring the schema up to date; set BURSAR_MIGRATION_URL to \
+         the same database as the role that owns its tables"
+    )]
+    MayNotMigrate(#[source] MigrateError),
     #[error(transparent)]
     Managed(#[from] ManagedError),
     #[error(transparent)]
@@ -52,6 +58,11 @@ pub async fn open(
         (Mode::Test, Err(error @ SchemaError::Differs { .. })) if database.managed.is_some() => {
             announce(&error.to_string());
             start_afresh(database, settings, missing).await?
+        }
+        (Mode::Test, Err(SchemaError::Migration(error)))
+            if database.managed.is_none() && settings.migration_url.is_none() =>
+        {
+            return Err(DatabaseError::MayNotMigrate(error));
         }
         (_, Err(error)) => return Err(error.into()),
     };
@@ -100,9 +111,18 @@ pub async fn connect(
 }
 
 async fn prepare(database: &Database, mode: Mode) -> Result<(), SchemaError> {
-    if mode == Mode::Test {
-        db::migrate(&database.owner, mode).await?;
+    // One that somebody else keeps and that lacks nothing can be served without the owner's role.
+    let given = database.managed.is_none();
+    match (mode, check(database, mode).await) {
+        (Mode::Test, Err(SchemaError::Missing)) => {}
+        (Mode::Test, Ok(())) if !given => {}
+        (_, checked) => return checked,
     }
+    db::migrate(&database.owner, mode).await?;
+    check(database, mode).await
+}
+
+async fn check(database: &Database, mode: Mode) -> Result<(), SchemaError> {
     let pool = db::service_pool(database.service.clone(), 1);
     let checked = db::check(&pool, mode).await;
     pool.close().await;

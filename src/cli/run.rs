@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use futures_util::TryStreamExt;
+use sqlx::PgPool;
 
 use crate::accounts::{ApiKey, key_hash};
 use crate::config::{Basics, ConfigError, Need, mode_from_env};
@@ -10,7 +11,7 @@ use crate::finance::{Finance, Format, Scope};
 use crate::ground::{Entropy, SystemEntropy};
 use crate::{db, http, telemetry};
 
-use super::database::{self, Missing};
+use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
 use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, pay, serving};
@@ -107,40 +108,57 @@ fn make_operator_key() -> Result<ExitCode, Failure> {
 }
 
 async fn export_journal(format: ExportFormat) -> Result<ExitCode, Failure> {
-    let (finance, database) = reports().await?;
+    let reports = Reports::open().await?;
     let format = match format {
         ExportFormat::Csv => Format::Csv,
         ExportFormat::Jsonl => Format::Jsonl,
     };
-    let mut journal = finance.journal(Scope::All, format).await?;
+    let mut journal = reports.finance.journal(Scope::All, format).await?;
     while let Some(chunk) = journal.try_next().await? {
         print(&chunk)?;
     }
     drop(journal);
-    close(database).await?;
+    reports.close().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn check() -> Result<ExitCode, Failure> {
-    let (finance, database) = reports().await?;
-    let report = finance.check().await?;
+    let reports = Reports::open().await?;
+    let report = reports.finance.check().await?;
     print(format!("{report}\n").as_bytes())?;
-    close(database).await?;
+    reports.close().await?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn reports() -> Result<(Finance, database::Database), Failure> {
-    let basics = Basics::from_env(Need::Service)?;
-    telemetry::init(&basics.log.quiet())?;
-    let database = database::join(&basics.database).await?;
-    let pool = db::report_pool(database.service.clone(), 2);
-    db::check(&pool, basics.mode).await?;
-    Ok((Finance::new(pool), database))
+/// What reads the ledger from the command line, with the database that it opened for that.
+struct Reports {
+    finance: Finance,
+    pool: PgPool,
+    database: Database,
 }
 
-async fn close(database: database::Database) -> Result<(), Failure> {
-    if let Some(managed) = database.managed {
-        managed.stop().await?;
+impl Reports {
+    async fn open() -> Result<Self, Failure> {
+        let basics = Basics::from_env(Need::Service)?;
+        telemetry::init(&basics.log.quiet())?;
+        let database = database::join(&basics.database).await?;
+        let pool = db::report_pool(database.service.clone(), 2);
+        let checked = db::check(&pool, basics.mode).await;
+        let reports = Self { finance: Finance::new(pool.clone()), pool, database };
+        match checked {
+            Ok(()) => Ok(reports),
+            Err(error) => {
+                reports.close().await?;
+                Err(error.into())
+            }
+        }
     }
-    Ok(())
+
+    async fn close(self) -> Result<(), Failure> {
+        self.pool.close().await;
+        if let Some(managed) = self.database.managed {
+            managed.stop().await?;
+        }
+        Ok(())
+    }
 }

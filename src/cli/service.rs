@@ -26,6 +26,9 @@ use super::database::{self, Database, DatabaseError, Missing};
 use super::gauges::{self, Drift};
 use super::workers::{Tools, Workers};
 
+/// How long a pool may take to close, when only reports are still running.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -175,7 +178,8 @@ impl Service {
         }
         self.workers.stop().await;
         for pool in self.pools {
-            pool.close().await;
+            // A long report may still hold a connection, which ends with the process.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;
         }
         if let Some(managed) = self.managed
             && let Err(error) = managed.stop().await
