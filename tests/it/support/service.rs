@@ -55,7 +55,7 @@ impl Service {
                 command.env_remove(name);
             }
         }
-        let mut child = command
+        let child = command
             .arg("serve")
             .envs(settings)
             .stdin(Stdio::null())
@@ -63,8 +63,11 @@ impl Service {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let url = listening(&mut child);
-        Self { url, operator: operator.reveal().to_owned(), client: client(), child }
+        let operator = operator.reveal().to_owned();
+        // Made before anything can fail, so that the child never outlives its test.
+        let mut service = Self { url: String::new(), operator, client: client(), child };
+        service.url = listening(&mut service.child);
+        service
     }
 
     /// Sends a request and returns status and JSON.
