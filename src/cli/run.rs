@@ -7,9 +7,11 @@ use sqlx::PgPool;
 
 use crate::accounts::{ApiKey, key_hash};
 use crate::config::{Basics, ConfigError, Need, mode_from_env};
+use crate::db;
 use crate::finance::{Finance, Format, Scope};
 use crate::ground::{Entropy, SystemEntropy};
-use crate::{db, http, telemetry};
+use crate::http;
+use crate::telemetry;
 
 use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
