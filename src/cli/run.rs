@@ -121,7 +121,7 @@ fn say_what_next(url: &str, customer: &str, operator: &str) {
          \x20 curl -s {url}/api/v1/checkouts \\\n\
          \x20   -H 'Authorization: Bearer {customer}' \\\n\
          \x20   -H 'Idempotency-Key: my-first-order' -H 'Content-Type: application/json' \\\n\
-         \x20   -d '{{\"items\":[{{\"sku\":\"company-profile\",\"quantity\":1}}],\"max_total\":\"2.00\"}}'\n\
+         \x20   -d '{{\"items\":[{{\"sku\":\"verified-email\",\"quantity\":2}}],\"max_total\":\"0.50\"}}'\n\
          \n\
          \x20 Buy credits with a fresh test wallet:  bursar pay {url}/api/v1/credits/topup\n\
          \x20 The operator's key of this run:        {operator}\n\
