@@ -27,6 +27,15 @@ pub struct Request {
     pub poll: bool,
 }
 
+impl Request {
+    /// Whether a payment comes with it.
+    pub fn pays(&self) -> bool {
+        self.headers
+            .iter()
+            .any(|(name, _)| ["PAYMENT-SIGNATURE", "X-PAYMENT"].contains(&name.as_str()))
+    }
+}
+
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,

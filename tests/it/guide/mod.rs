@@ -7,6 +7,7 @@ mod planted;
 mod values;
 mod wallet;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
@@ -51,6 +52,31 @@ fn every_example_runs() {
             done.unwrap_or_else(|fault| panic!("llms.txt:{}: {fault}", step.line));
         }
         assert!(examples >= EXAMPLES_MIN, "only {examples} examples ran");
+    });
+}
+
+/// What the guide says of outages: the payment is refused, and may be sent again as it is.
+#[test]
+fn an_outage_takes_nothing() {
+    run(|db| async move {
+        // Whoever listens at a port that was just let go of speaks no x402.
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = format!("http://{closed}");
+        let service = Service::start(&db, &[("BURSAR_FACILITATOR_URL", &url)]);
+        let mut reader = Reader::at(&service).await;
+        for step in document::read(GUIDE).unwrap() {
+            match &step.kind {
+                Kind::Part { name, text } => {
+                    reader.wallet.part(name, text, &mut reader.values).unwrap();
+                }
+                Kind::Example { request, .. } if request.path.starts_with("/sandbox/") => {}
+                Kind::Example { request, response } if !request.pays() => {
+                    reader.play(request, response).await.unwrap();
+                }
+                Kind::Example { request, .. } => return reader.meet_outage(request).await,
+            }
+        }
+        panic!("the guide pays nothing");
     });
 }
 
@@ -109,6 +135,24 @@ impl<'a> Reader<'a> {
                 Err(fault) => return Err(format!("{fault}\nthe answer was {status}: {body}")),
             }
         }
+    }
+
+    /// Pays twice while nobody settles.
+    async fn meet_outage(&self, request: &Request) {
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let (status, headers, body) = self.send(request).await.unwrap();
+            let problem: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, &problem["code"]), (503, &json!("facilitator_unavailable")));
+            assert!(headers.contains_key("retry-after"));
+            let url = problem["status_url"].as_str().unwrap().to_owned();
+            let topup: Value =
+                self.service.client.get(&url).send().await.unwrap().json().await.unwrap();
+            assert_eq!([&topup["status"], &topup["credited"]], ["refused", "0.00"], "{topup}");
+            assert_eq!(topup["status_url"], url.as_str());
+            seen.push(url);
+        }
+        assert_eq!(seen[0], seen[1], "the same payment is the same top-up");
     }
 
     async fn send(&self, request: &Request) -> Result<(u16, HeaderMap, String), String> {
