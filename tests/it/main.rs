@@ -15,6 +15,7 @@ mod managed;
 mod official;
 mod peer;
 mod sandbox;
+mod startup;
 mod support;
 mod support_smoke;
 mod tidy;
