@@ -6,9 +6,9 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # Dependencies first, so that a change of the sources does not build them again.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches tests/it \
+RUN mkdir -p src tests/it tests/bench \
  && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
- && echo 'fn main() {}' > benches/checkout.rs && touch tests/it/main.rs \
+ && touch tests/it/main.rs tests/bench/checkout.rs \
  && cargo build --release --locked \
  && rm -r src
 COPY .sqlx .sqlx

@@ -1,6 +1,8 @@
 use std::fmt;
 
-use crate::ground::{Entropy, Mode, sha256};
+use sha2::{Digest, Sha256};
+
+use crate::ground::{Entropy, Mode};
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SECRET_CHARS: usize = 32;
@@ -24,9 +26,9 @@ pub enum ApiKeyError {
     Mistyped,
 }
 
-/// What is stored of a key. Keys are random, so a plain hash cannot be guessed backwards.
+/// What is stored of a key: its plain SHA-256. Keys are random, so it cannot be guessed backwards.
 pub fn key_hash(text: &str) -> [u8; 32] {
-    sha256([b"api_key".as_slice(), text.as_bytes()])
+    Sha256::digest(text.as_bytes()).into()
 }
 
 impl ApiKey {

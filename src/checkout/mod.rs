@@ -23,7 +23,7 @@ use std::sync::Arc;
 use sqlx::PgPool;
 
 use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, HoldId, ReversalId};
-use crate::ledger::{CommandIdentity, Engine, Outcome};
+use crate::ledger::{self, CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
 pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
@@ -77,8 +77,14 @@ impl Checkouts {
         let now = self.clock.now();
         let id = CheckoutId::mint(self.entropy.as_ref(), now, account.slot());
         let fresh = || HoldId::mint(self.entropy.as_ref(), now, account.slot());
-        let command = command::OpenCheckout::plan(account, identity, id, order, &skus, fresh)?;
-        Ok(self.engine.submit(Arc::new(command)).await?)
+        match command::OpenCheckout::plan(account, identity, id, order, &skus, fresh) {
+            Ok(command) => Ok(self.engine.submit(Arc::new(command)).await?),
+            // A SKU that is no longer sold does not change the answer to a checkout that was made.
+            Err(error) => match ledger::recorded(&self.pool, account, identity).await? {
+                Some(outcome) => Ok(outcome),
+                None => Err(error),
+            },
+        }
     }
 
     /// Submits a result for a part of an item.

@@ -10,9 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accounts::{ApiKey, key_hash};
 use crate::config::{Basics, ConfigError, Need, Secret, Settings};
+use crate::db;
 use crate::finance::{Finance, Format, Scope};
 use crate::ground::{Entropy, Mode, SystemEntropy};
-use crate::{db, http, telemetry};
+use crate::http;
+use crate::telemetry;
 
 use super::database::{self, Missing};
 use super::demo::Demo;

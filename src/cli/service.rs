@@ -23,8 +23,8 @@ use crate::x402::sandbox::Sandbox;
 use crate::x402::topup::{self, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
-use super::gauges;
-use super::workers::Workers;
+use super::gauges::{self, Drift};
+use super::workers::{Tools, Workers};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +48,12 @@ pub struct Service {
     /// Where clients reach it.
     pub public_url: String,
     pub clock: Arc<dyn Clock>,
+    /// For reports of the process that runs the service.
     pub finance: Finance,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
-    pools: [PgPool; 2],
+    pools: Vec<PgPool>,
     managed: Option<ManagedPostgres>,
 }
 
@@ -78,36 +79,47 @@ impl Service {
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
         let connections = settings.database.connections;
-        let pool = db::service_pool(service.clone(), connections);
-        let reports = db::report_pool(service, 4);
+        // A connection lives on the runtime that opened it, and the server's threads have runtimes of
+        // their own, which end with the server. The engine outlives it, so it has its own pool, and
+        // so has whoever reads reports from the command line.
+        let lanes = u32::try_from(settings.engine.lanes).unwrap_or(u32::MAX);
+        let money = db::service_pool(service.clone(), lanes.saturating_add(1));
+        let pool = db::service_pool(service.clone(), connections.saturating_sub(lanes).max(2));
+        let reports = db::report_pool(service.clone(), 4);
+        let own_reports = db::report_pool(service, 1);
 
         let local_url = BaseUrl::local(bound);
         let public_url = settings.http.public_url(bound).join("");
-        let engine = start_engine(settings, &pool, &clock, &entropy);
+        let engine = start_engine(settings, &money, &clock, &entropy);
         let accounts = open_accounts(settings, &pool, &engine, &clock, &entropy);
         let checkouts =
             Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
         let topups =
             open_topups(settings, &local_url, &public_url, &pool, &engine, &clock, &entropy)?;
-        let finance = Finance::new(reports.clone());
         let sandbox = (settings.payment.facilitator == Facilitator::Sandbox).then(|| {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
-        let workers = Workers::start(
-            checkouts.sweeper(),
-            settings.sweep_interval,
-            topups.clone(),
-            accounts.clone(),
-        );
+        let drift = Drift::default();
+        let workers = Workers::start(Tools {
+            sweeper: checkouts.sweeper(),
+            sweep_interval: settings.sweep_interval,
+            topups: topups.clone(),
+            accounts: accounts.clone(),
+            pool: pool.clone(),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            finance: Finance::new(own_reports.clone()),
+            drift: drift.clone(),
+        });
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine),
+            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
             accounts,
             checkouts,
             topups,
-            finance: finance.clone(),
+            finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
             sandbox,
@@ -127,11 +139,11 @@ impl Service {
             local_url: local_url.join(""),
             public_url,
             clock,
-            finance,
+            finance: Finance::new(own_reports.clone()),
             handle,
             server,
             workers,
-            pools: [pool, reports],
+            pools: vec![pool, reports, own_reports, money],
             managed,
         })
     }
@@ -230,11 +242,8 @@ fn open_topups(
         ..FacilitatorSettings::default()
     };
     let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
-    let chain = match &payment.rpc_url {
-        Some(url) => {
-            let chain = RpcChain::new(url.reveal(), RpcSettings::default())?;
-            Some(Arc::new(chain) as Arc<dyn Chain>)
-        }
+    let chain: Option<Arc<dyn Chain>> = match &payment.rpc_url {
+        Some(url) => Some(Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?)),
         None => None,
     };
     let terms = topup::TopupSettings {
@@ -245,7 +254,7 @@ fn open_topups(
         min_amount: settings.topup.min,
         max_amount: settings.topup.max,
         facilitator_url,
-        patience: payment.settle_timeout,
+        patience: Duration::from_secs(10),
         lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
         receipt_wait: Duration::from_secs(10),
     };

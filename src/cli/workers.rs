@@ -1,19 +1,41 @@
 //! The workers of the service: each repeats a step that is safe to repeat, until it is told to stop.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
+use crate::finance::Finance;
+use crate::ground::Clock;
+use crate::ledger::{self, Engine};
 use crate::x402::topup::TopUps;
+
+use super::gauges::Drift;
 
 /// How long a worker rests after a step that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What the workers work with.
+pub struct Tools {
+    pub sweeper: Sweeper,
+    pub sweep_interval: Duration,
+    pub topups: TopUps,
+    pub accounts: Accounts,
+    pub pool: PgPool,
+    pub engine: Engine,
+    pub clock: Arc<dyn Clock>,
+    pub finance: Finance,
+    pub drift: Drift,
+}
 
 /// The running workers.
 pub struct Workers {
@@ -22,13 +44,9 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the sweeper, the resolver and the forgetting of old counters.
-    pub fn start(
-        sweeper: Sweeper,
-        sweep_interval: Duration,
-        topups: TopUps,
-        accounts: Accounts,
-    ) -> Self {
+    /// Starts them all: deadlines, open settlements, expiring lots, old counters, and the checks.
+    pub fn start(tools: Tools) -> Self {
+        let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
@@ -38,11 +56,27 @@ impl Workers {
             let topups = topups.clone();
             async move { topups.resolve_step().await.map(|_| false).map_err(|e| e.to_string()) }
         });
-        let forget = work("forgetter", FORGET_INTERVAL, stopped, move || {
+        let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
+            let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());
+            async move {
+                let books = ledger::expire_lots(&pool, &engine, at).await;
+                books.map(|books| books > 0).map_err(|e| e.to_string())
+            }
+        });
+        let forget = work("forgetter", FORGET_INTERVAL, stopped.clone(), move || {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        Self { stop, tasks: vec![sweep, resolve, forget] }
+        let (finance, drift) = (tools.finance, tools.drift);
+        let check = work("checker", CHECK_INTERVAL, stopped, move || {
+            let (finance, drift) = (finance.clone(), drift.clone());
+            async move {
+                let report = finance.check().await.map_err(|e| e.to_string())?;
+                drift.note(&report);
+                Ok(false)
+            }
+        });
+        Self { stop, tasks: vec![sweep, resolve, expire, forget, check] }
     }
 
     /// Lets every worker finish its step.

@@ -85,7 +85,7 @@ pub struct HttpSettings {
     pub public_url: Option<BaseUrl>,
     /// Whose forwarding header names the client.
     pub trusted_proxies: Vec<IpNet>,
-    /// Requests per minute and client.
+    /// Requests per minute and client address; a key has ten times as many.
     pub rate_per_minute: u32,
 }
 

@@ -191,7 +191,7 @@ variables! {
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));
     RATE_PER_MINUTE = open("BURSAR_RATE_PER_MINUTE",
-        "Requests per minute and API key, or client address without one.",
+        "Requests per minute and client address; an API key has ten times as many.",
         "a whole number from 1 to 1000000", Value("600"));
     LOG = open("BURSAR_LOG",
         "What is logged: a level, or target=level pairs.",

@@ -36,7 +36,7 @@ pub(super) async fn open(
     format: Format,
 ) -> Result<BoxStream<'static, JournalChunk>, FinanceError> {
     let mut snapshot = store::snapshot(pool).await?;
-    store::bound_idleness(&mut snapshot).await?;
+    store::read_by_key(&mut snapshot).await?;
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     line::write_header(format, &mut chunk);
     let page = Vec::new().into_iter();

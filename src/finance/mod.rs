@@ -60,9 +60,9 @@ impl Finance {
         Self { pool }
     }
 
-    /// The journal, streamed: one line per transfer, in the order of (slot, book, version), with the
-    /// [`COLUMNS`] that are documented there. What goes wrong before the first line is told here; an
-    /// error later ends the stream, and the reader must then discard what it has.
+    /// The journal, streamed: one line per transfer, in the order of (slot, book, version), with
+    /// the columns of [`COLUMNS`]. What goes wrong before the first line is told here; an error
+    /// later ends the stream, and the reader must then discard what it has.
     ///
     /// The stream holds one connection and a page of rows, however long the journal is. Dropping it
     /// gives the connection back.
@@ -79,6 +79,7 @@ impl Finance {
         let mut snapshot = store::snapshot(&self.pool).await?;
         let as_of = store::as_of(&mut snapshot).await?;
         let balances = store::reports::balances(&mut snapshot, scope).await?;
+        snapshot.rollback().await?;
         Ok(TrialBalance::of(as_of, balances))
     }
 

@@ -1,11 +1,12 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// Where the time comes from. Everything that judges a deadline takes it from here, or, under the
 /// ledger's locks, from Postgres shifted by [`Clock::offset`].
 pub trait Clock: Send + Sync + 'static {
-    /// The time, in UTC.
+    /// The time, in UTC, in whole microseconds: what the database keeps, so that an instant is the
+    /// same before and after it was stored.
     fn now(&self) -> DateTime<Utc>;
 
     /// How far this clock runs ahead of the machine's. Zero in production; tests move time by it,
@@ -20,7 +21,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-        Utc::now()
+        Utc::now().trunc_subsecs(6)
     }
 
     fn offset(&self) -> TimeDelta {

@@ -31,7 +31,7 @@ pub enum ExportFormat {
 pub struct ExportQuery {
     /// How it is written; `csv` unless asked otherwise.
     #[serde(default)]
-    #[param(inline, default = "csv", required = false)]
+    #[param(inline, required = false)]
     format: ExportFormat,
 }
 

@@ -4,8 +4,9 @@ use actix_web::http::{Method, header};
 use actix_web::{HttpResponse, get, web};
 use bytes::Bytes;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Ref, RefOr};
+use utoipa::openapi::{Content, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 use utoipa_actix_web::AppExt;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -70,7 +71,8 @@ pub fn document(configure: impl FnOnce(&mut ServiceConfig<'_>)) -> utoipa::opena
     complete(document)
 }
 
-/// Gives every operation the answer that all of them share: a problem.
+/// Gives every operation the answer that all of them share, a problem, and says of bodies only what
+/// is so.
 pub(in crate::http) fn complete(
     mut document: utoipa::openapi::OpenApi,
 ) -> utoipa::openapi::OpenApi {
@@ -78,9 +80,43 @@ pub(in crate::http) fn complete(
         for operation in operations_mut(item) {
             let problem = RefOr::Ref(Ref::from_response_name("Problem"));
             operation.responses.responses.entry("default".to_owned()).or_insert(problem);
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                body.content.values_mut().filter_map(schema_mut).for_each(drop_null);
+            }
         }
     }
     document
+}
+
+fn schema_mut(content: &mut RefOr<Content>) -> Option<&mut RefOr<Schema>> {
+    match content {
+        RefOr::T(content) => content.schema.as_mut(),
+        RefOr::Ref(_) => None,
+    }
+}
+
+/// A body that may be left out is described as one that may be null, which is not the same.
+fn drop_null(schema: &mut RefOr<Schema>) {
+    let null = SchemaType::Type(Type::Null);
+    let is_null =
+        |one: &RefOr<Schema>| matches!(one, RefOr::T(Schema::Object(o)) if o.schema_type == null);
+    match schema {
+        RefOr::T(Schema::OneOf(alternatives)) => {
+            alternatives.items.retain(|one| !is_null(one));
+            if let [only] = &alternatives.items[..] {
+                *schema = only.clone();
+            }
+        }
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|one| *one != Type::Null);
+                if let [only] = &types[..] {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The operations of a path.

@@ -87,6 +87,9 @@ impl From<CheckRequest> for Check {
     }
 }
 
+/// Which result.
+type ResultPath = ApiPath<(CheckoutId, ResultName)>;
+
 /// Submit a result
 ///
 /// One result per request. It takes its units out of what is open of the item and puts them under
@@ -156,10 +159,7 @@ pub async fn submit_result(
 #[post("/api/v1/checkouts/{checkout_id}/results/{result_id}/verdict")]
 pub async fn judge_result(
     state: web::Data<AppState>,
-    access: Granted<
-        Verifier,
-        (ApiPath<(CheckoutId, ResultName)>, IdempotencyHeader, ApiJson<VerdictRequest>),
-    >,
+    access: Granted<Verifier, (ResultPath, IdempotencyHeader, ApiJson<VerdictRequest>)>,
 ) -> Result<HttpResponse, Problem> {
     let by = access.staff();
     let caller = access.caller;

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, post, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::accounts::AccountError;
 use crate::ground::{BookId, KeyId, Mode};
 use crate::http::extract::OptionalJson;
 use crate::http::state::AppState;
@@ -59,7 +60,13 @@ pub async fn issue_challenge(
     state: web::Data<AppState>,
     client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
-    let issued = state.accounts.challenge(&client.bucket().to_string()).await?;
+    let issued = state.accounts.challenge(&client.bucket().to_string()).await;
+    let issued = issued.map_err(|error| match error {
+        AccountError::SignupQuotaExhausted => Problem::new(Code::RateLimited)
+            .detail("too many challenges for this address")
+            .retry_after(3_600),
+        error => error.into(),
+    })?;
     let life = issued.expires_at.signed_duration_since(issued.issued_at);
     let audience = state.audience(life);
     let challenge: Challenge = audience.challenge(STATEMENT, &issued.nonce, issued.issued_at);

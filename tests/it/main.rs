@@ -2,8 +2,10 @@
 //! otherwise.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod chain;
 mod facilitator;
+mod finance;
 mod http_base;
 mod http_demo;
 mod http_wire;

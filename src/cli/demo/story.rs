@@ -24,7 +24,7 @@ pub(super) async fn play(demo: &Demo) -> Result<String, DemoError> {
     say("0", "The operator lists three SKUs and issues keys for whoever delivers and judges");
     let (fulfiller, verifier) = set_up(demo, &agent).await?;
     say("1", "Sign up: one request, no human");
-    let body = json!({ "name": "demo agent", "caps": [{ "span": "day", "limit": "20.00" }] });
+    let body = json!({ "name": "demo agent", "caps": [{ "span": "day", "limit": "50.00" }] });
     let signed_up = agent.ask(Ask::post("/api/v1/accounts", None, body)).await?.expect(201)?;
     let customer = signed_up.text_of("api_key")?;
     let cast = Cast { agent, customer, fulfiller, verifier };
@@ -110,12 +110,12 @@ async fn check_out(demo: &Demo, cast: &Cast) -> Result<String, DemoError> {
         { "sku": "page-translation", "quantity": 1 },
     ]);
     say("5", "Check out under a cap that is too low: a structured refusal, and nothing moves");
-    let body = json!({ "items": items, "max_total": "5.00" });
+    let body = json!({ "items": items, "max_total": "20.00" });
     let ask = Ask::post(PATH, key, body).once(fresh(demo, "order"));
     cast.agent.ask(ask.show(&["code", "violations", "next"])).await?.expect(409)?;
 
-    say("6", "Check out three items under a cap of 7.00: one hold per item");
-    let body = json!({ "items": items, "max_total": "7.00" });
+    say("6", "Check out three items under a cap of 30.00: one hold per item");
+    let body = json!({ "items": items, "max_total": "30.00" });
     let ask = Ask::post(PATH, key, body).once(fresh(demo, "order"));
     let shown = ["checkout_id", "status", "max_total", "total", "held"];
     let opened = cast.agent.ask(ask.show(&shown)).await?.expect(201)?;

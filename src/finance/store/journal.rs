@@ -48,9 +48,10 @@ impl Position {
 
 /// The next rows after a position, in the order of the primary key.
 ///
-/// Everything is looked up by key, for the rows of the page alone. Two lookups take a way round:
-/// a reversal finds its charge through the capture that it undoes, and a hold finds its checkout by
-/// the millisecond in its id, because a checkout's id is made together with those of its holds.
+/// Everything is looked up by key, for the rows of the page alone, so that a page costs the same
+/// wherever it is. Two lookups take a way round: a reversal finds its charge through the capture
+/// that it undoes, and a hold finds its checkout by the millisecond in its id, because the id of a
+/// checkout is made together with those of its holds.
 pub async fn page(
     tx: &mut PgConnection,
     scope: Scope,
@@ -60,7 +61,7 @@ pub async fn page(
     let range = Range::of(scope);
     let (slot, book) = range.from;
     let after = after.unwrap_or(Position { slot, book, version: i64::MIN });
-    sqlx::query_as!(
+    let mut page = sqlx::query_as!(
         JournalRow,
         r#"with page as materialized (
              select * from transfer
@@ -84,15 +85,22 @@ pub async fn page(
              on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
            left join role d on d.role = t.debit
            left join role c on c.role = t.credit
-           left join topup p on m.name = 'topup' and p.slot = t.slot and p.book_id = t.book_id
-             and p.topup_id = t.subject_id
+           left join lateral (
+             select p.network, p.settlement_tx, p.payer from topup p
+             where m.name = 'topup' and p.slot = t.slot and p.book_id = t.book_id
+               and p.topup_id = t.subject_id
+             limit 1) p on true
            left join lateral (
              select o.subject_id as charge_id from transfer o
              where m.name = 'reversal' and o.slot = t.slot and o.transaction_id = t.reverses_id
              limit 1) u on true
-           left join charge g on g.slot = t.slot and g.book_id = t.book_id
-             and g.charge_id
-                 = case m.name when 'capture' then t.subject_id when 'reversal' then u.charge_id end
+           left join lateral (
+             select g.charge_id, g.checkout_id, g.result_id, g.sku from charge g
+             where m.name in ('capture', 'reversal') and g.slot = t.slot
+               and g.book_id = t.book_id
+               and g.charge_id
+                   = case m.name when 'capture' then t.subject_id else u.charge_id end
+             limit 1) g on true
            left join lateral (
              select i.checkout_id, i.sku from checkout_item i
              where m.name in ('hold', 'release') and i.slot = t.slot and i.book_id = t.book_id
@@ -100,8 +108,7 @@ pub async fn page(
                    between (left(t.subject_id::text, 13) || '-0000-0000-000000000000')::uuid
                        and (left(t.subject_id::text, 13) || '-ffff-ffff-ffffffffffff')::uuid
                and i.hold_id = t.subject_id
-             limit 1) i on true
-           order by t.slot, t.book_id, t.version"#,
+             limit 1) i on true"#,
         after.slot,
         after.book,
         after.version,
@@ -110,5 +117,7 @@ pub async fn page(
         rows
     )
     .fetch_all(tx)
-    .await
+    .await?;
+    page.sort_unstable_by_key(|row| (row.slot, row.book_id, row.version));
+    Ok(page)
 }

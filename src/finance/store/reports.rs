@@ -71,11 +71,13 @@ pub async fn history(
         r#"select t.version, t.transaction_id, t.amount, t.subject_id, t.lot_id, t.recorded_at,
                   t.effective_at, t.reverses_id, coalesce(m.name, t.movement::text) as "movement!",
                   d.name as debit, c.name as credit
-           from transfer t join role d on d.role = t.debit join role c on c.role = t.credit
+           from (
+             select * from transfer where slot = $1 and book_id = $2 and version < $3
+             order by version desc limit $4) t
+           join role d on d.role = t.debit join role c on c.role = t.credit
            left join movement m
              on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
-           where t.slot = $1 and t.book_id = $2 and t.version < $3
-           order by t.version desc limit $4"#,
+           order by t.version desc"#,
         account.slot().sql(),
         account.0,
         before.unwrap_or(i64::MAX),

@@ -85,6 +85,8 @@ pub async fn topup(
     if let Some(record) = state.topups.known(&payment).await.map_err(problem)? {
         let again = record.state == TopupState::Refused && may_retry(&record, caller.as_ref());
         if !again {
+            // Another request may be settling it at this moment: its answer is this one's too.
+            let record = state.topups.follow(record.id).await.map_err(problem)?;
             return present(&state, record, caller.as_ref(), Standing::Replayed).await;
         }
     }

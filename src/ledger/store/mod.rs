@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, LotId};
+use crate::ledger::{CommandIdentity, Outcome, SubmitError};
 
 /// Opens a customer's book. It must be committed before the book's first command. Opening it again
 /// changes nothing.
@@ -26,6 +27,32 @@ pub async fn open_book(pool: &PgPool, book: BookId, at: DateTime<Utc>) -> Result
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// The outcome that a command had before, if it had one. For floors that cannot even make the command
+/// any more, because what it named has changed since: the first answer stands all the same.
+pub async fn recorded(
+    pool: &PgPool,
+    book: BookId,
+    identity: CommandIdentity,
+) -> Result<Option<Outcome>, SubmitError> {
+    let row = sqlx::query!(
+        "select fingerprint, accepted, body from outcome
+         where slot = $1 and book_id = $2 and command = $3",
+        book.slot().sql(),
+        book.0,
+        identity.command.as_slice()
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(|_| SubmitError::Unavailable)?;
+    match row {
+        None => Ok(None),
+        Some(row) if row.fingerprint == identity.fingerprint.0 => {
+            Ok(Some(Outcome { accepted: row.accepted, body: row.body, replayed: true }))
+        }
+        Some(_) => Err(SubmitError::Conflict),
+    }
 }
 
 /// The balances of a book that its owner sees.
@@ -91,6 +118,24 @@ pub async fn lots(pool: &PgPool, book: BookId, limit: i64) -> Result<Vec<LotRow>
         origin: row.origin_id,
     });
     Ok(rows.collect())
+}
+
+/// Books with lots whose time is over, at most `limit`.
+pub(super) async fn books_with_due_lots(
+    pool: &PgPool,
+    at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<BookId>, sqlx::Error> {
+    let books = sqlx::query_scalar!(
+        r#"select distinct book_id as "book_id!" from (
+             select book_id from lot where open and expires_at <= $1
+             order by expires_at limit $2) due"#,
+        at,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(books.into_iter().map(BookId).collect())
 }
 
 /// Amounts in tables are never negative: a CHECK holds it.

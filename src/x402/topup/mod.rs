@@ -201,13 +201,19 @@ impl TopUps {
         if holder.book != payee.account {
             return Err(PayError::BoundElsewhere);
         }
-        if let Some(key) = key
-            && let Some(first) = self.first_of_key(key, holder, &checked).await?
-        {
-            return Ok(first);
-        }
         let id = TopupId(holder.subject);
+        // The intent is written before the key is claimed: a key never leads to a top-up that a
+        // crash has kept from being written.
         let inserted = self.0.intend(id, payee, &checked).await?;
+        if let Some(key) = key {
+            let first = self.first_of_key(key, holder, &checked).await;
+            if inserted && !matches!(first, Ok(None)) {
+                self.0.set_aside(id, payee.account).await?;
+            }
+            if let Some(first) = first? {
+                return Ok(first);
+            }
+        }
         let retry = !inserted && self.0.take_up_refused(id, payee).await?;
         if inserted || retry {
             let inner = self.0.clone();

@@ -86,6 +86,12 @@ impl Inner {
         self.advance(id, payee.account, TopupState::Refused, TopupEvent::TakeUp, None, detail).await
     }
 
+    /// Leaves a claimed payment unsent, because its idempotency key names another top-up.
+    pub(super) async fn set_aside(&self, id: TopupId, account: BookId) -> Result<bool, PayError> {
+        let why = Some(("idempotency_key_used", None));
+        self.advance(id, account, TopupState::Claimed, TopupEvent::Refuse, why, json!({})).await
+    }
+
     /// Verifies, settles and credits a claimed payment.
     pub(super) async fn run(
         self: &Arc<Self>,

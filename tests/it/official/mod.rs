@@ -304,7 +304,7 @@ fn a_buyer_without_a_key_can_pay_claim_and_spend() {
 
         let terms = json!({
             "title": "A thing", "unit": "thing", "unit_price": "0.40", "criteria": {},
-            "delivery_deadline_s": 60, "verification_deadline_s": 60, "dispute_window_s": 60,
+            "delivery_deadline_seconds": 60, "verification_deadline_seconds": 60, "dispute_window_seconds": 60,
         });
         let operator = stage.service.operator.clone();
         let path = "/api/v1/admin/catalog/thing";

@@ -55,7 +55,7 @@ impl Service {
                 command.env_remove(name);
             }
         }
-        let mut child = command
+        let child = command
             .arg("serve")
             .envs(settings)
             .stdin(Stdio::null())
@@ -63,8 +63,11 @@ impl Service {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let url = listening(&mut child);
-        Self { url, operator: operator.reveal().to_owned(), client: client(), child }
+        let operator = operator.reveal().to_owned();
+        // Made before anything can fail, so that the child never outlives its test.
+        let mut service = Self { url: String::new(), operator, client: client(), child };
+        service.url = listening(&mut service.child);
+        service
     }
 
     /// Sends a request and returns status and JSON.
@@ -125,7 +128,7 @@ fn listening(child: &mut Child) -> String {
     std::thread::spawn(move || {
         for line in log.lines().map_while(Result::ok) {
             let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-            if let Some(url) = entry["fields"]["url"].as_str() {
+            if let Some(url) = entry["url"].as_str() {
                 let _ = sender.send(url.to_owned());
             } else if entry["level"] != "INFO" {
                 eprintln!("service: {line}");

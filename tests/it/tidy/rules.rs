@@ -163,7 +163,8 @@ fn home_faults(file: &File<'_>, tokens: &[Token], add: &mut impl FnMut(usize, St
         if is_query && !file.holds_sql() {
             add(token.line, format!("`{word}` outside a store and src/db"));
         }
-        if (word.starts_with("actix") || word.starts_with("utoipa")) && module != "http" {
+        let web = word.starts_with("actix") || word == "utoipa_actix_web";
+        if web && module != "http" {
             add(token.line, format!("`{word}` outside src/http"));
         }
         let reads = before(1) == "::" && before(2) == "env";

@@ -24,7 +24,8 @@ pub async fn usage(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
              from windows where window_start >= first group by 1, 2, 3, 4),
            bad as (
              select book_id,
-                    format('usage of cap %s in the window from %s', cap_id, window_start) as subject,
+                    format('usage of cap_%s in the window from %s', replace(cap_id::text, '-', ''),
+                           to_char(window_start at time zone 'UTC', 'YYYY-MM-DD')) as subject,
                     coalesce(c.spent, 0) as expected, coalesce(u.used, 0)::numeric as found
              from cap_usage u full join counted c using (slot, book_id, cap_id, window_start)
              where coalesce(c.spent, 0) <> coalesce(u.used, 0))

@@ -41,20 +41,27 @@ pub async fn revenue(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
 pub async fn charges(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
-        r#"with bad as (
-             select book_id, format('%s of charge %s', v.what, charge_id) as subject,
-                    coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
+        r#"with pairs as (
+             select book_id, charge_id, g.quantity, g.unit_price, g.amount, g.reversed,
+                    g.transaction_id, c.amount as taken, c.reversed as returned,
+                    c.transaction_id as capture_transaction
              from charge g full join (
                select slot, book_id, capture_id as charge_id, amount, reversed, transaction_id
-               from capture) c using (slot, book_id, charge_id)
-             cross join lateral (values
-               ('amount', c.amount::numeric, g.amount),
-               ('reversed part', c.reversed, g.reversed),
-               ('units and price', g.quantity::numeric * g.unit_price, g.amount),
-               ('captures with the transaction', 1,
-                case when g.transaction_id is distinct from c.transaction_id then 0 else 1 end))
+               from capture) c using (slot, book_id, charge_id)),
+           bad as (
+             select book_id, format('%s of chg_%s', v.what, replace(charge_id::text, '-', ''))
+                      as subject,
+                    coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
+             from pairs cross join lateral (values
+               ('amount', taken::numeric, amount),
+               ('reversed part', returned, reversed),
+               ('amount by units and price', quantity::numeric * unit_price, amount))
                as v(what, expected, found)
-             where v.expected is distinct from v.found)
+             where v.expected is distinct from v.found
+             union all
+             select book_id, format('chg_%s names another transaction than its capture',
+                                    replace(charge_id::text, '-', '')), null, null
+             from pairs where transaction_id <> capture_transaction)
            select book_id as "book?", subject as "subject!", expected as "expected?",
                   found as "found?", count(*) over () as "total!"
            from bad order by book_id, subject limit $1"#,
@@ -78,12 +85,13 @@ pub async fn reversals(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
                on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
              where m.name = 'reversal' group by 1, 2, 3, 4),
            bad as (
-             select book_id, format('reversed part of charge %s', charge_id) as subject,
+             select book_id, format('reversed part of chg_%s', replace(charge_id::text, '-', ''))
+                      as subject,
                     coalesce(s.amount, 0) as expected, coalesce(g.reversed, 0)::numeric as found
              from charge g full join sums s using (slot, book_id, charge_id)
              where coalesce(s.amount, 0) <> coalesce(g.reversed, 0)
              union all
-             select book_id, format('reversal %s', reversal_id), coalesce(b.amount, 0),
+             select book_id, 'rev_' || replace(reversal_id::text, '-', ''), coalesce(b.amount, 0),
                     coalesce(r.amount, 0)
              from reversal r full join booked b
                using (slot, book_id, reversal_id, transaction_id)
@@ -103,17 +111,19 @@ pub async fn results(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
         Found,
         r#"with bad as (
              select book_id,
-                    format('units charged for result %s of checkout %s (%s)', result_id, checkout_id,
-                           coalesce(r.state, 'missing')) as subject,
-                    case r.state when 'captured' then r.accepted else 0 end::numeric as expected,
-                    coalesce(g.quantity, 0)::numeric as found
+                    format('result %s of chk_%s is %s with %s units accepted; %s',
+                           to_json(result_id), replace(checkout_id::text, '-', ''),
+                           coalesce(r.state, 'missing'), coalesce(r.accepted, 0),
+                           case when g.charge_id is null then 'nothing is charged'
+                                when r.charge_id <> g.charge_id then 'another charge is its own'
+                                else format('%s are charged', g.quantity) end) as subject
              from result r full join charge g using (slot, book_id, checkout_id, result_id)
              where case r.state
                      when 'captured' then r.accepted is distinct from g.quantity
                        or r.charge_id is distinct from g.charge_id or r.item is distinct from g.item
                      else g.charge_id is not null or coalesce(r.accepted, 0) <> 0 end)
-           select book_id as "book?", subject as "subject!", expected as "expected?",
-                  found as "found?", count(*) over () as "total!"
+           select book_id as "book?", subject as "subject!", null::numeric as "expected?",
+                  null::numeric as "found?", count(*) over () as "total!"
            from bad order by book_id, subject limit $1"#,
         NAMED_MAX
     )
@@ -130,7 +140,8 @@ pub async fn items(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
                     coalesce(sum(quantity) filter (where state <> 'verifying'), 0) as decided
              from result group by 1, 2, 3, 4),
            bad as (
-             select book_id, format('units %s of item %s of checkout %s', v.what, item, checkout_id)
+             select book_id, format('units %s of item %s of chk_%s', v.what, item,
+                           replace(checkout_id::text, '-', ''))
                       as subject,
                     coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
              from checkout_item i full join sums s using (slot, book_id, checkout_id, item)
@@ -158,7 +169,8 @@ pub async fn prices(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
              select slot, book_id, checkout_id, item, sum(accepted) as accepted
              from result where state = 'captured' group by 1, 2, 3, 4),
            bad as (
-             select book_id, format('%s of hold %s', v.what, hold_id) as subject,
+             select book_id, format('%s of hld_%s', v.what, replace(hold_id::text, '-', ''))
+                      as subject,
                     coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
              from (checkout_item i left join sums s using (slot, book_id, checkout_id, item))
              full join hold h using (slot, book_id, hold_id)
@@ -185,7 +197,8 @@ pub async fn totals(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
              select slot, book_id, checkout_id, sum(quantity::numeric * unit_price) as total
              from checkout_item group by 1, 2, 3),
            bad as (
-             select book_id, format('total of checkout %s', checkout_id) as subject,
+             select book_id, format('total of chk_%s', replace(checkout_id::text, '-', ''))
+                      as subject,
                     coalesce(s.total, 0) as expected, coalesce(k.total, 0)::numeric as found
              from checkout k full join sums s using (slot, book_id, checkout_id)
              where coalesce(s.total, 0) <> coalesce(k.total, 0))

@@ -61,7 +61,8 @@ pub async fn transfers(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
              where m.name in ('hold', 'release')
              group by 1, 2, 3),
            bad as (
-             select book_id, format('%s of hold %s', v.what, hold_id) as subject,
+             select book_id, format('%s of hld_%s', v.what, replace(hold_id::text, '-', ''))
+                      as subject,
                     coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
              from hold h full join moved m using (slot, book_id, hold_id)
              cross join lateral (values
@@ -92,7 +93,8 @@ pub async fn draws(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
                as d(lot_id, amount)
              group by 1, 2, 3, 4),
            bad as (
-             select book_id, format('draw of hold %s on lot %s', hold_id, lot_id) as subject,
+             select book_id, format('draw of hld_%s on lot_%s', replace(hold_id::text, '-', ''),
+                           replace(lot_id::text, '-', '')) as subject,
                     coalesce(m.amount, 0) as expected, coalesce(d.amount, 0) as found
              from drawn d full join moved m using (slot, book_id, hold_id, lot_id)
              where coalesce(m.amount, 0) <> coalesce(d.amount, 0))
@@ -105,8 +107,8 @@ pub async fn draws(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     .await
 }
 
-/// What was captured of a hold, and of that reversed, are the sums of its captures, and these lie end
-/// to end in its draws.
+/// What was captured of a hold, and of that reversed, are the sums of its captures, and these lie
+/// end to end in its draws.
 pub async fn captures(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
@@ -120,7 +122,8 @@ pub async fn captures(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> 
                       rows between unbounded preceding and 1 preceding), 0) as expected
              from capture),
            bad as (
-             select book_id, format('%s part of hold %s', v.what, hold_id) as subject,
+             select book_id, format('%s part of hld_%s', v.what, replace(hold_id::text, '-', ''))
+                      as subject,
                     coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
              from hold h full join sums s using (slot, book_id, hold_id)
              cross join lateral (values
@@ -128,7 +131,8 @@ pub async fn captures(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> 
                ('reversed', s.reversed, h.reversed)) as v(what, expected, found)
              where coalesce(v.expected, 0) <> coalesce(v.found, 0) or h.amount is null
              union all
-             select book_id, format('offset of capture %s', capture_id), expected, draw_offset
+             select book_id, format('offset of the capture of chg_%s',
+                                    replace(capture_id::text, '-', '')), expected, draw_offset
              from places where draw_offset <> expected)
            select book_id as "book?", subject as "subject!", expected as "expected?",
                   found as "found?", count(*) over () as "total!"
@@ -153,7 +157,8 @@ pub async fn capture_transfers(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx
              select slot, book_id, reverses_id as transaction_id, sum(amount) as amount
              from named where name = 'reversal' group by 1, 2, 3),
            bad as (
-             select book_id, format('%s of capture %s', v.what, capture_id) as subject,
+             select book_id, format('%s of the capture of chg_%s', v.what,
+                           replace(capture_id::text, '-', '')) as subject,
                     coalesce(v.expected, 0) as expected, coalesce(v.found, 0)::numeric as found
              from capture c
              full join (taken left join (select slot, book_id, transaction_id,

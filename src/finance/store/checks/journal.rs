@@ -64,7 +64,9 @@ pub async fn transactions(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Err
                     count(distinct recorded_at) as times
              from transfer group by transaction_id),
            bad as (
-             select a.book_id, format('%s of transaction %s', v.what, a.transaction_id) as subject,
+             select a.book_id, format('%s of txn_%s', v.what,
+                                      replace(a.transaction_id::text, '-', ''))
+                      as subject,
                     v.found::numeric as found
              from acts a cross join lateral (values
                ('books', a.books), ('movements', a.movements), ('times', a.times)) as v(what, found)
@@ -92,12 +94,13 @@ pub async fn reverses(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> 
            bad as (
              select u.book_id, u.version,
                     case when u.undoes is null
-                         then format('version %s undoes %s, and its movement undoes nothing',
-                                     u.version, u.reverses_id)
+                         then format('version %s undoes txn_%s, and its movement undoes nothing',
+                                     u.version, replace(u.reverses_id::text, '-', ''))
                          when u.reverses_id is null
                          then format('version %s says no %s that it undoes', u.version, u.undoes)
-                         else format('version %s undoes %s, and no earlier %s is called so',
-                                     u.version, u.reverses_id, u.undoes) end as subject
+                         else format('version %s undoes txn_%s, and no earlier %s is called so',
+                                     u.version, replace(u.reverses_id::text, '-', ''), u.undoes) end
+                      as subject
              from undoing u
              where (u.undoes is not null or u.reverses_id is not null) and not exists (
                select from transfer o join movement m

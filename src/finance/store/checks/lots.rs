@@ -43,7 +43,8 @@ pub async fn transfers(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
              from transfer t join role d on d.role = t.debit join role c on c.role = t.credit
              group by 1, 2, 3),
            bad as (
-             select book_id, format('%s of lot %s', v.what, lot_id) as subject,
+             select book_id, format('%s of lot_%s', v.what, replace(lot_id::text, '-', ''))
+                      as subject,
                     coalesce(v.expected, 0)::numeric as expected,
                     coalesce(v.found, 0)::numeric as found
              from lot l full join moved m using (slot, book_id, lot_id)
@@ -67,9 +68,10 @@ pub async fn kinds(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
         Found,
         r#"with bad as (
              select t.book_id, t.version,
-                    format('version %s moves %s credits of %s lot %s', t.version,
+                    format('version %s moves %s credits of the %s lot_%s', t.version,
                            case when l.paid then 'promotional' else 'paid' end,
-                           case when l.paid then 'paid' else 'promotional' end, l.lot_id) as subject
+                           case when l.paid then 'paid' else 'promotional' end,
+                           replace(l.lot_id::text, '-', '')) as subject
              from transfer t
              join role d on d.role = t.debit join role c on c.role = t.credit
              join lot l on l.slot = t.slot and l.book_id = t.book_id and l.lot_id = t.lot_id

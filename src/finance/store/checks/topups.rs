@@ -38,7 +38,7 @@ pub async fn transfers(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
            credited as (
              select slot, book_id, topup_id, amount from topup where state = 'credited'),
            bad as (
-             select book_id, format('top-up %s', topup_id) as subject,
+             select book_id, 'top_' || replace(topup_id::text, '-', '') as subject,
                     coalesce(c.amount, 0)::numeric as expected, coalesce(b.amount, 0) as found
              from booked b full join credited c using (slot, book_id, topup_id)
              where coalesce(c.amount, 0) <> coalesce(b.amount, 0))
@@ -70,7 +70,7 @@ pub async fn sandbox(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
              from topup t join ours o on o.facilitator_url = t.facilitator_url
              left join sandbox_settlement s on s.transaction = t.settlement_tx
              where t.state = 'credited' group by 1)
-           select book_id as "book?", format('credit for transaction %s', settlement_tx)
+           select book_id as "book?", format('credit for transaction %s', to_json(settlement_tx))
                     as "subject!",
                   coalesce(moved, 0)::numeric as "expected?", amount as "found?",
                   count(*) over () as "total!"

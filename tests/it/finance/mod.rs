@@ -1,0 +1,7 @@
+//! What finance reads, over books that the engine wrote.
+
+mod broken;
+mod journal;
+mod reports;
+mod scene;
+mod stream;
