@@ -100,5 +100,5 @@ fn mostly(often: Range<i64>, seldom: Range<i64>) -> impl Strategy<Value = i64> {
 pub fn recent(pick: usize, among: usize) -> Option<usize> {
     let any = (pick / 8).checked_rem(among)?;
     let back = (pick / 8) % among.min(3);
-    Some(if pick % 8 == 0 { any } else { among - 1 - back })
+    Some(if pick.is_multiple_of(8) { any } else { among - 1 - back })
 }
