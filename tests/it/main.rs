@@ -6,6 +6,7 @@ mod api;
 mod chain;
 mod facilitator;
 mod finance;
+mod guide;
 mod http_base;
 mod http_demo;
 mod http_wire;

@@ -241,7 +241,7 @@ async fn present(
                 .json(view))
         }
         TopupState::Refused if answer::is_outage(&reason) => {
-            let url = format!("/api/v1/topups/{}", record.id);
+            let url = state.url(&format!("/api/v1/topups/{}", record.id));
             Err(Problem::new(Code::FacilitatorUnavailable)
                 .detail("nothing was sent and nothing was taken; send the same payment again")
                 .with("topup_id", record.id.to_string())
