@@ -26,7 +26,8 @@ pub(super) struct Intent<'a> {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Writes an intent. False when the top-up has its row already.
+/// Writes an intent. False when the top-up has its row already; copies of a payment that come at once
+/// may collide on any of the row's keys.
 pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, sqlx::Error> {
     let case = intent.case;
     let inserted = sqlx::query!(
@@ -35,7 +36,7 @@ pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, s
            created_at, updated_at)
          values ($1, $2, $3, 'claimed', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
            $16)
-         on conflict (slot, book_id, topup_id) do nothing",
+         on conflict do nothing",
         case.account.slot().sql(),
         case.account.0,
         case.id.0,
