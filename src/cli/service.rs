@@ -58,6 +58,7 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     /// For reports of the process that runs the service.
     pub finance: Finance,
+    topups: TopUps,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
@@ -125,7 +126,7 @@ impl Service {
             metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
             accounts,
             checkouts,
-            topups,
+            topups: topups.clone(),
             finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
@@ -147,6 +148,7 @@ impl Service {
             public_url,
             clock,
             finance: Finance::new(own_reports.clone()),
+            topups,
             handle,
             server,
             workers,
@@ -169,13 +171,15 @@ impl Service {
         }
     }
 
-    /// Stops everything, top down: requests finish, then the workers, then the database.
+    /// Stops everything, top down: requests finish, then settlements, the workers and
+    /// the database.
     pub async fn stop(self) {
         self.handle.stop(true).await;
         if !self.server.is_finished() {
             // The server says itself what it has to say, in the log.
             let _ = self.server.await;
         }
+        self.topups.finish().await;
         self.workers.stop().await;
         for pool in self.pools {
             // A long report may still hold a connection, which ends with the process.
