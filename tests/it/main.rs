@@ -19,3 +19,4 @@ mod startup;
 mod support;
 mod support_smoke;
 mod tidy;
+mod topup;
