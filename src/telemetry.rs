@@ -51,6 +51,10 @@ pub struct TelemetryError(#[source] tracing_subscriber::util::TryInitError);
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// What libraries say at `info` about themselves, which tells an operator nothing. A filter that
+/// names these targets has its way.
+const CHATTER: &str = "actix_server=warn,sqlx::postgres::notice=warn";
+
 impl FromStr for LogFormat {
     type Err = LogSettingError;
 
@@ -80,6 +84,29 @@ impl FromStr for LogFilter {
     }
 }
 
+impl LogFilter {
+    /// Whether it lets the level pass that is set when nobody asks for another.
+    fn is_at_info(&self) -> bool {
+        self.0.split(',').any(|part| part.eq_ignore_ascii_case("info"))
+    }
+
+    /// What the subscriber takes.
+    fn directives(&self) -> String {
+        if self.is_at_info() { format!("{CHATTER},{}", self.0) } else { self.0.clone() }
+    }
+}
+
+impl LogSettings {
+    /// The same without `info`: for commands whose output is what they print.
+    pub fn quiet(&self) -> Self {
+        let parts = self.filter.0.split(',');
+        let quieter =
+            parts.map(|part| if part.eq_ignore_ascii_case("info") { "warn" } else { part });
+        let filter = LogFilter(quieter.collect::<Vec<_>>().join(","));
+        Self { filter, format: self.format }
+    }
+}
+
 impl fmt::Display for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -96,7 +123,7 @@ pub fn subscriber<W>(settings: &LogSettings, writer: W) -> Box<dyn Subscriber + 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse_lossy(&settings.filter.0);
+    let filter = EnvFilter::builder().parse_lossy(settings.filter.directives());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match settings.format {
         LogFormat::Text => Box::new(lines.with_ansi(false).finish()),
@@ -144,6 +171,41 @@ mod tests {
         assert!(!text.contains("detail"), "{text}");
         assert!(logged("warn,bursar=debug", LogFormat::Text).contains("detail"));
         assert_eq!(logged("warn", LogFormat::Text), "");
+    }
+
+    #[test]
+    fn libraries_do_not_chatter_at_info() {
+        let heard = |filter: &str| {
+            let lines = Lines::default();
+            let settings = LogSettings { filter: filter.parse().unwrap(), format: LogFormat::Text };
+            let writer = lines.clone();
+            tracing::subscriber::with_default(
+                subscriber(&settings, move || writer.clone()),
+                || {
+                    tracing::info!(target: "actix_server::builder", "starting 2 workers");
+                    tracing::info!(target: "sqlx::postgres::notice", "already exists, skipping");
+                    tracing::info!(target: "bursar", "serving");
+                },
+            );
+            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap().lines().count()
+        };
+        assert_eq!(heard("info"), 1);
+        assert_eq!(heard("info,actix_server=info"), 2, "who asks for it gets it");
+        assert_eq!(heard("debug"), 3);
+        assert_eq!(heard("warn"), 0);
+    }
+
+    #[test]
+    fn quiet_takes_info_away_and_nothing_else() {
+        let quiet = |filter: &str| {
+            let settings = LogSettings { filter: filter.parse().unwrap(), format: LogFormat::Json };
+            settings.quiet().filter.to_string()
+        };
+        assert_eq!(quiet("info"), "warn");
+        assert_eq!(quiet("INFO,bursar::ledger=debug"), "warn,bursar::ledger=debug");
+        for kept in ["debug", "error", "off", "bursar=info"] {
+            assert_eq!(quiet(kept), kept);
+        }
     }
 
     #[test]

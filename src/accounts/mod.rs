@@ -231,7 +231,7 @@ impl Accounts {
             return Ok(account);
         }
         let at = self.clock.now();
-        let key = sha256([b"wallet".as_slice(), address.as_bytes()]);
+        let key = claims::wallet_key(address);
         let holder = Holder { book: account, subject: account.0 };
         claims::claim(&self.pool, ClaimKind::Wallet, &key, holder, at).await?;
         ledger::open_book(&self.pool, account, at).await?;

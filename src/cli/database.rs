@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseSettings;
 use crate::db::managed::{self, ManagedError, ManagedPostgres, Role, Surroundings};
 use crate::db::{self, SchemaError};
 use crate::ground::{Clock, Mode, SystemClock};
+
+use super::output::tell;
 
 /// A database that is ready, and the server behind it when Bursar runs that itself.
 pub struct Database {
@@ -19,8 +22,13 @@ pub struct Database {
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("{name} is not a Postgres URL: {source}")]
+    #[error("{name} is not a Postgres URL")]
     Url { name: &'static str, source: sqlx::Error },
+    #[error(
+        "the role of DATABASE_URL cannot bring the schema up to date; set BURSAR_MIGRATION_URL to \
+         the same database as the role that owns its tables"
+    )]
+    MayNotMigrate(#[source] MigrateError),
     #[error(transparent)]
     Managed(#[from] ManagedError),
     #[error(transparent)]
@@ -47,8 +55,14 @@ pub async fn open(
     let database = match (mode, prepare(&database, mode).await) {
         (_, Ok(())) => database,
         // A managed test directory of another version is moved aside, never deleted.
-        (Mode::Test, Err(SchemaError::Differs { .. })) if database.managed.is_some() => {
+        (Mode::Test, Err(error @ SchemaError::Differs { .. })) if database.managed.is_some() => {
+            announce(&error.to_string());
             start_afresh(database, settings, missing).await?
+        }
+        (Mode::Test, Err(SchemaError::Migration(error)))
+            if database.managed.is_none() && settings.migration_url.is_none() =>
+        {
+            return Err(DatabaseError::MayNotMigrate(error));
         }
         (_, Err(error)) => return Err(error.into()),
     };
@@ -97,9 +111,18 @@ pub async fn connect(
 }
 
 async fn prepare(database: &Database, mode: Mode) -> Result<(), SchemaError> {
-    if mode == Mode::Test {
-        db::migrate(&database.owner, mode).await?;
+    // One that somebody else keeps and that lacks nothing can be served without the owner's role.
+    let given = database.managed.is_none();
+    match (mode, check(database, mode).await) {
+        (Mode::Test, Err(SchemaError::Missing)) => {}
+        (Mode::Test, Ok(())) if !given => {}
+        (_, checked) => return checked,
     }
+    db::migrate(&database.owner, mode).await?;
+    check(database, mode).await
+}
+
+async fn check(database: &Database, mode: Mode) -> Result<(), SchemaError> {
     let pool = db::service_pool(database.service.clone(), 1);
     let checked = db::check(&pool, mode).await;
     pool.close().await;
@@ -147,5 +170,5 @@ fn root(settings: &DatabaseSettings) -> Result<PathBuf, ManagedError> {
 }
 
 fn announce(words: &str) {
-    println!("{words}");
+    tell!("{words}");
 }

@@ -7,11 +7,15 @@ mod buyer;
 mod database;
 mod demo;
 mod gauges;
+mod output;
 mod pay;
 mod run;
 mod service;
+mod serving;
+mod stop;
 mod workers;
 
+use std::error::Error;
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
@@ -21,6 +25,9 @@ use crate::config::help_text;
 use crate::ground::Amount;
 
 pub use run::run;
+
+/// Why a command failed, for whoever typed it.
+type Failure = Box<dyn Error + Send + Sync>;
 
 const SETTINGS_HINT: &str = "\
 Settings come from environment variables; `bursar serve --help` lists them with their defaults.";

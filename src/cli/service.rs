@@ -1,7 +1,7 @@
 //! The running service: every floor, put together from the settings.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,18 +26,26 @@ use super::database::{self, Database, DatabaseError, Missing};
 use super::gauges::{self, Drift};
 use super::workers::{Tools, Workers};
 
+/// How long a pool may take to close, when only reports are still running.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the database is not ready: {0}")]
+    #[error("the database is not ready")]
     Database(#[from] DatabaseError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: String, source: io::Error },
-    #[error("the facilitator cannot be used: {0}")]
+    #[error(
+        "{address} is taken: another Bursar may be running there; stop it, or set BURSAR_BIND to \
+         another address"
+    )]
+    AddressTaken { address: SocketAddr },
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the facilitator cannot be used")]
     Facilitator(#[from] crate::x402::facilitator::FacilitatorError),
-    #[error("the chain cannot be used: {0}")]
+    #[error("the chain cannot be used")]
     Chain(#[from] crate::x402::chain::ChainError),
-    #[error("the server did not start: {0}")]
+    #[error("the server did not start")]
     Server(#[from] io::Error),
 }
 
@@ -50,6 +58,7 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     /// For reports of the process that runs the service.
     pub finance: Finance,
+    topups: TopUps,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
@@ -62,8 +71,8 @@ pub struct Service {
 pub enum Ended {
     #[error("the server ended")]
     Server,
-    #[error("the managed Postgres ended: {0}")]
-    Postgres(crate::db::managed::ManagedError),
+    #[error("the database is gone")]
+    Postgres(#[source] crate::db::managed::ManagedError),
 }
 
 impl Service {
@@ -73,8 +82,7 @@ impl Service {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let bind = settings.http.bind;
         // Listen first: a second process must not touch the database of the one that is running.
-        let listener = TcpListener::bind(bind)
-            .map_err(|source| StartError::Listen { address: bind.to_string(), source })?;
+        let listener = listen(bind)?;
         let bound = listener.local_addr()?;
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
@@ -118,7 +126,7 @@ impl Service {
             metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
             accounts,
             checkouts,
-            topups,
+            topups: topups.clone(),
             finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
@@ -140,6 +148,7 @@ impl Service {
             public_url,
             clock,
             finance: Finance::new(own_reports.clone()),
+            topups,
             handle,
             server,
             workers,
@@ -162,16 +171,19 @@ impl Service {
         }
     }
 
-    /// Stops everything, top down: requests finish, then the workers, then the database.
+    /// Stops everything, top down: requests finish, then settlements, the workers and
+    /// the database.
     pub async fn stop(self) {
         self.handle.stop(true).await;
         if !self.server.is_finished() {
             // The server says itself what it has to say, in the log.
             let _ = self.server.await;
         }
+        self.topups.finish().await;
         self.workers.stop().await;
         for pool in self.pools {
-            pool.close().await;
+            // A long report may still hold a connection, which ends with the process.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;
         }
         if let Some(managed) = self.managed
             && let Err(error) = managed.stop().await
@@ -179,6 +191,13 @@ impl Service {
             tracing::error!(%error, "managed Postgres did not stop well");
         }
     }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::AddressTaken { address },
+        _ => StartError::Listen { address, source },
+    })
 }
 
 fn start_engine(

@@ -41,6 +41,7 @@ pub struct Tools {
 pub struct Workers {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    checker: JoinHandle<()>,
 }
 
 impl Workers {
@@ -68,7 +69,7 @@ impl Workers {
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
         let (finance, drift) = (tools.finance, tools.drift);
-        let check = work("checker", CHECK_INTERVAL, stopped, move || {
+        let checker = work("checker", CHECK_INTERVAL, stopped, move || {
             let (finance, drift) = (finance.clone(), drift.clone());
             async move {
                 let report = finance.check().await.map_err(|e| e.to_string())?;
@@ -76,11 +77,12 @@ impl Workers {
                 Ok(false)
             }
         });
-        Self { stop, tasks: vec![sweep, resolve, expire, forget, check] }
+        Self { stop, tasks: vec![sweep, resolve, expire, forget], checker }
     }
 
-    /// Lets every worker finish its step.
+    /// Lets every worker finish its step, except the checker: it only reads, and may take minutes.
     pub async fn stop(self) {
+        self.checker.abort();
         // Workers that have ended do not listen any more.
         let _ = self.stop.send(true);
         for task in self.tasks {

@@ -20,6 +20,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+use crate::ground::Mode;
+
 pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 pub use settings::{
@@ -28,6 +30,11 @@ pub use settings::{
 };
 pub use url::{BaseUrl, UrlError};
 pub use variables::{Preset, TEST_PAY_TO, VARIABLES, Variable, find, help_text, markdown_table};
+
+/// The mode in the process's environment, for what depends on nothing else.
+pub fn mode_from_env() -> Result<Mode, ConfigError> {
+    read::mode(&environment())
+}
 
 impl Settings {
     /// The settings in the process's environment, or everything that is wrong with them.

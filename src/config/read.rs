@@ -24,6 +24,13 @@ use super::variables::{
     VERIFY_TIMEOUT_S, Variable,
 };
 
+/// The mode in these variables, for what depends on nothing else.
+pub(super) fn mode(vars: &HashMap<String, String>) -> Result<Mode, ConfigError> {
+    let reader = Reader::new(vars);
+    let mode = reader.mode().unwrap_or(Mode::Test);
+    reader.finish(mode)
+}
+
 impl Settings {
     /// The settings in these variables, or everything that is wrong with them.
     pub fn from_map(vars: &HashMap<String, String>) -> Result<Self, ConfigError> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::ground::{BookId, Slot};
+use crate::ground::{BookId, Slot, sha256};
 
 /// What is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,11 @@ impl ClaimKind {
 pub struct Holder {
     pub book: BookId,
     pub subject: Uuid,
+}
+
+/// The key of a wallet, by its address in lower case.
+pub fn wallet_key(address: &str) -> [u8; 32] {
+    sha256([b"wallet".as_slice(), address.as_bytes()])
 }
 
 /// Claims a key for a holder. Returns whoever holds it afterwards: the holder itself, or the one

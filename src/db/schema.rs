@@ -62,6 +62,8 @@ pub async fn migrate(owner: &PgConnectOptions, mode: Mode) -> Result<(), SchemaE
 /// Checks, as the service, that the schema is this version's, that the mode is this process's, and,
 /// in live mode, that the database is durable and the role holds no more than it needs.
 pub async fn check(service: &PgPool, mode: Mode) -> Result<(), SchemaError> {
+    // A pool tries until its time is up and then says only that; one connection says why.
+    PgConnection::connect_with(&service.connect_options()).await?.close().await?;
     let exists =
         sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "x!""#)
             .fetch_one(service)

@@ -84,7 +84,8 @@ async fn play(act: &Act, mut stream: TcpStream) -> Option<TcpStream> {
     stays.then_some(stream)
 }
 
-async fn read_request(stream: &mut TcpStream) -> String {
+/// Reads one request, head and body.
+pub async fn read_request(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 4096];

@@ -1,5 +1,6 @@
 // Proves the parts against each other: a small seller, settled by the official facilitator, is paid
 // on the chain by both official buyers. Run with `npm test`.
+import "./platform.mjs";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

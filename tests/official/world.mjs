@@ -29,6 +29,7 @@
 //   validate_openapi {document}                            → {valid, errors}
 //
 // `body` is a string in every direction. Header names come in lower case.
+import "./platform.mjs";
 import { createInterface } from "node:readline";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { decodePaymentRequiredHeader } from "@x402/core/http";

@@ -6,6 +6,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::Value;
 
+use crate::cli::output::tell;
+
 use super::DemoError;
 
 /// An agent talking to the service over HTTP.
@@ -75,13 +77,13 @@ impl Agent {
 
     /// Sends a request and prints both sides of it.
     pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Told, DemoError> {
-        println!("  → {} {}{}", ask.method, ask.path, headers_shown(&ask));
+        tell!("  → {} {}{}", ask.method, ask.path, headers_shown(&ask));
         if let Some(body) = &ask.body {
-            println!("    {body}");
+            tell!("    {body}");
         }
         let show: Vec<String> = ask.show.iter().map(|member| (*member).to_owned()).collect();
         let told = self.send(ask).await?;
-        println!("  ← {}", told.status);
+        tell!("  ← {}", told.status);
         print_answer(&told, &show);
         Ok(told)
     }
@@ -139,7 +141,7 @@ fn print_answer(told: &Told, show: &[String]) {
     };
     let pretty = serde_json::to_string_pretty(&shown).unwrap_or_default();
     for line in pretty.lines() {
-        println!("    {line}");
+        tell!("    {line}");
     }
 }
 

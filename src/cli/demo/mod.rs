@@ -12,17 +12,17 @@ use super::buyer::BuyerError;
 /// Why the demo stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    #[error("the service could not be asked: {0}")]
+    #[error("the service could not be asked")]
     Http(#[from] reqwest::Error),
     #[error("the service answered {got} where {wanted} was expected: {body}")]
     Unexpected { wanted: u16, got: u16, body: String },
     #[error("the answer has no {0}")]
     Missing(&'static str),
-    #[error("the payment could not be made: {0}")]
+    #[error("the payment could not be made")]
     Buyer(#[from] BuyerError),
     #[error("the deadline passed and nothing was given back")]
     NotSwept,
-    #[error("the demo's own catalogue cannot be read: {0}")]
+    #[error("the demo's own catalogue cannot be read")]
     Catalog(#[from] serde_json::Error),
 }
 

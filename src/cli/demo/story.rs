@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::buyer::{self, Buyer};
+use crate::cli::output::tell;
 use crate::ground::Amount;
 
 use super::agent::{Agent, Ask, Told};
@@ -36,7 +37,7 @@ pub(super) async fn play(demo: &Demo) -> Result<String, DemoError> {
 }
 
 fn say(step: &str, words: &str) {
-    println!("\n━━ {step}. {words}");
+    tell!("\n━━ {step}. {words}");
 }
 
 /// A fresh idempotency key.
@@ -54,7 +55,7 @@ async fn set_up(demo: &Demo, agent: &Agent) -> Result<(String, String), DemoErro
         }
         let path = format!("/api/v1/admin/catalog/{name}");
         agent.send(Ask::put(&path, operator, sku.clone())).await?.expect(200)?;
-        println!("  {name}: {} for one {}", text(&sku["unit_price"]), text(&sku["unit"]));
+        tell!("  {name}: {} for one {}", text(&sku["unit_price"]), text(&sku["unit"]));
     }
     let mut keys = Vec::new();
     for role in ["fulfiller", "verifier"] {
@@ -79,18 +80,18 @@ async fn top_up(demo: &Demo, cast: &Cast) -> Result<(), DemoError> {
     let challenge = cast.agent.ask(ask).await?.expect(402)?;
     let buyer = Buyer::fresh(demo.entropy.as_ref());
     let chosen = buyer.choose(&challenge.headers, Amount::micros_of(5_000_000))?;
-    println!("    PAYMENT-REQUIRED, decoded:");
+    tell!("    PAYMENT-REQUIRED, decoded:");
     print_indented(&serde_json::to_value(&chosen.requirements)?);
 
     say("3", "Sign it with a wallet (test dollars from the sandbox) and send the request again");
     let faucet = json!({ "address": buyer.address(), "amount": "20.00" });
     cast.agent.send(Ask::post("/sandbox/faucet", None, faucet)).await?.expect(200)?;
-    println!("  wallet {} holds 20.00 test USDC", buyer.address());
+    tell!("  wallet {} holds 20.00 test USDC", buyer.address());
     let payment = buyer.sign(&chosen, demo.entropy.as_ref(), demo.clock.now())?;
     let ask = Ask::post(PATH, key, body.clone()).paying(payment.clone());
     let credited = cast.agent.ask(ask).await?.expect(200)?;
     if let Some(receipt) = buyer::receipt(&credited.headers) {
-        println!("    PAYMENT-RESPONSE, decoded:");
+        tell!("    PAYMENT-RESPONSE, decoded:");
         print_indented(&serde_json::to_value(&receipt)?);
     }
 
@@ -160,7 +161,7 @@ async fn deliver_and_judge(demo: &Demo, cast: &Cast, checkout: &str) -> Result<(
     print_indented(&shown);
     for result in done.body["results"].as_array().into_iter().flatten() {
         let verdict = &result["verdict"];
-        println!(
+        tell!(
             "    {}: {} {}",
             text(&result["result_id"]),
             text(&result["status"]),
@@ -186,7 +187,7 @@ async fn settle_up(cast: &Cast, checkout: &str) -> Result<(), DemoError> {
     let key = Some(cast.customer.as_str());
     say("10", "What was charged, itemised, with the lots it came from");
     let charges = cast.agent.send(Ask::get("/api/v1/charges", key)).await?.expect(200)?;
-    println!("  → GET /api/v1/charges");
+    tell!("  → GET /api/v1/charges");
     for charge in charges.body["data"].as_array().into_iter().flatten() {
         print_indented(charge);
     }
@@ -196,22 +197,22 @@ async fn settle_up(cast: &Cast, checkout: &str) -> Result<(), DemoError> {
     say("12", "The trial balance, from the balance rows");
     let told = cast.agent.send(Ask::get("/api/v1/ledger/trial-balance", key)).await?.expect(200)?;
     for row in told.body["rows"].as_array().into_iter().flatten() {
-        println!(
+        tell!(
             "  {:<18} debit {:>10}   credit {:>10}",
             text(&row["account"]),
             text(&row["debit"]),
             text(&row["credit"]),
         );
     }
-    println!("  balanced: {}", told.body["balanced"]);
+    tell!("  balanced: {}", told.body["balanced"]);
     say("13", "The journal, as finance exports it");
     let path = "/api/v1/ledger/export?format=csv";
     let journal = cast.agent.send(Ask::get(path, key)).await?.expect(200)?;
     for line in journal.text.lines() {
         let columns: Vec<&str> = line.split(',').collect();
-        println!("  {}", columns.get(1..7).unwrap_or_default().join("  "));
+        tell!("  {}", columns.get(1..7).unwrap_or_default().join("  "));
     }
-    println!("  (columns 2 to 7 of {path}; checkout {checkout})");
+    tell!("  (columns 2 to 7 of {path}; checkout {checkout})");
     Ok(())
 }
 
@@ -222,6 +223,6 @@ fn text(value: &Value) -> &str {
 fn print_indented(value: &Value) {
     let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
     for line in pretty.lines() {
-        println!("    {line}");
+        tell!("    {line}");
     }
 }

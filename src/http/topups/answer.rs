@@ -92,7 +92,9 @@ pub(super) async fn view(
     let owner = caller.is_some_and(|caller| caller.account == record.account);
     let operator = caller.is_some_and(|caller| caller.role == KeyRole::Operator);
     let insider = owner || (operator && standing == Standing::Looked);
-    let discloses = insider || standing == Standing::Brought;
+    let credited = record.state == TopupState::Credited;
+    // Before it is credited, nobody knows whose money it is.
+    let discloses = insider || (standing == Standing::Brought && credited);
     let balance = if discloses { Some(available(state, record).await?) } else { None };
     let audit = if insider && standing == Standing::Looked {
         let entries = state.topups.audit(record.id).await.map_err(super::problem)?;
@@ -105,7 +107,6 @@ pub(super) async fn view(
     } else {
         None
     };
-    let credited = record.state == TopupState::Credited;
     let url = |path: &str| format!("{}{path}", state.public_url);
     Ok(TopupView {
         topup_id: record.id.to_string(),
@@ -139,9 +140,10 @@ pub(super) fn is_outage(reason: &str) -> bool {
     matches!(reason, "facilitator_unavailable" | "chain_unavailable" | "interrupted")
 }
 
-/// The receipt, in the version of the payment.
-pub(super) fn receipt(record: &TopupRecord) -> String {
-    let network = match record.version {
+/// The receipt, in the version that the client speaks. The same authorization may have come in the
+/// other one before.
+pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
+    let network = match version {
         Version::V2 => record.network.clone(),
         Version::V1 => {
             let known = Network::by_caip2(&record.network).and_then(|network| network.v1_name);

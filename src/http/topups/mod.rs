@@ -21,7 +21,7 @@ use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
 use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
-use crate::x402::{Mismatch, Payment};
+use crate::x402::{Mismatch, Payment, Version};
 
 pub use answer::TopupView;
 
@@ -86,7 +86,8 @@ pub async fn topup(
         if !again {
             // Another request may be settling it at this moment: its answer is this one's too.
             let record = state.topups.follow(record.id).await.map_err(problem)?;
-            return present(&state, record, caller.as_ref(), Standing::Replayed).await;
+            let shown = Shown { version: payment.version, standing: Standing::Replayed };
+            return present(&state, record, caller.as_ref(), shown).await;
         }
     }
     paid(&state, &request, &body, payment, caller).await
@@ -102,22 +103,24 @@ async fn paid(
 ) -> Result<HttpResponse, Problem> {
     let wanted = read_request(body)?;
     let amount = wanted.amount.unwrap_or(state.topups.settings().default_amount);
+    let version = payment.version;
     state.topups.check_amount(amount).map_err(problem)?;
     let key = key_of(request, &payment)?;
     let terms = state.topups.terms(amount);
     let checked = state.topups.check(payment, &terms).await.map_err(problem)?;
     let payee = match (&caller, wanted.account_id) {
-        (Some(caller), _) => Payee { account: caller.account, keyed: true },
-        (None, Some(account)) => Payee { account: named(state, account).await?, keyed: false },
+        (Some(caller), _) => Payee { account: caller.account, keyed: true, named: false },
+        (None, Some(account)) => {
+            Payee { account: named(state, account).await?, keyed: false, named: true }
+        }
         (None, None) => {
             let wallet = state.accounts.open_wallet(&checked.payer().lower()).await;
-            Payee { account: wallet?, keyed: false }
+            Payee { account: wallet?, keyed: false, named: false }
         }
     };
-    let own = wanted.account_id.is_none();
-    let record = state.topups.settle(checked, payee, key.as_ref()).await.map_err(problem)?;
-    let standing = if own { Standing::Brought } else { Standing::Replayed };
-    present(state, record, caller.as_ref(), standing).await
+    let record = state.topups.settle(checked, payee, key).await.map_err(problem)?;
+    let standing = if payee.named { Standing::Replayed } else { Standing::Brought };
+    present(state, record, caller.as_ref(), Shown { version, standing }).await
 }
 
 /// A top-up
@@ -214,17 +217,25 @@ async fn named(state: &AppState, account: BookId) -> Result<BookId, Problem> {
     balance.map(|_| account).ok_or_else(|| unknown().detail("there is no such account"))
 }
 
+/// How a payment was shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    version: Version,
+    standing: Standing,
+}
+
 /// Answers with a top-up in the state that it has reached.
 async fn present(
     state: &AppState,
     record: TopupRecord,
     caller: Option<&Principal>,
-    standing: Standing,
+    shown: Shown,
 ) -> Result<HttpResponse, Problem> {
+    let Shown { version, standing } = shown;
     if caller.is_some_and(|caller| caller.account != record.account) {
         return Err(Problem::new(Code::PaymentBoundElsewhere));
     }
-    let receipt = (answer::receipt_header(record.version), answer::receipt(&record));
+    let receipt = (answer::receipt_header(version), answer::receipt(&record, version));
     let reason = record.reason.clone().unwrap_or_default();
     match record.state {
         TopupState::Credited => {
@@ -240,7 +251,7 @@ async fn present(
                 .json(view))
         }
         TopupState::Refused if answer::is_outage(&reason) => {
-            let url = format!("/api/v1/topups/{}", record.id);
+            let url = state.url(&format!("/api/v1/topups/{}", record.id));
             Err(Problem::new(Code::FacilitatorUnavailable)
                 .detail("nothing was sent and nothing was taken; send the same payment again")
                 .with("topup_id", record.id.to_string())

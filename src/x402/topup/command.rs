@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::ground::{Amount, BookId, TopupId};
+use crate::ground::{Amount, BookId, TopupId, mint_uuid};
 use crate::ledger::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, Wants};
 
 use super::{TopupEvent, TopupState, store};
@@ -44,6 +45,7 @@ impl Command for CreditTopup {
             account: self.account,
             topup: self.topup,
             settlement_tx: self.settlement_tx.clone(),
+            event_id: mint_uuid(desk.entropy, at, self.topup.slot()),
             at,
         });
         let effective_at = self.effective_at.unwrap_or(at);
@@ -77,6 +79,8 @@ pub(super) struct Credited {
     pub(super) account: BookId,
     pub(super) topup: TopupId,
     pub(super) settlement_tx: String,
+    /// The id of its entry in the audit trail.
+    pub(super) event_id: Uuid,
     pub(super) at: DateTime<Utc>,
 }
 

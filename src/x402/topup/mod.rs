@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, Clock, Entropy, IdempotencyKey, TopupId, sha256};
@@ -70,6 +71,8 @@ struct Inner {
     settings: TopupSettings,
     /// Where settlements run: not on the thread of a request, which ends with its server.
     runtime: Handle,
+    /// How many run.
+    running: watch::Sender<usize>,
 }
 
 /// A payment that answers our terms and was signed by its payer, as far as can be known before it
@@ -87,12 +90,30 @@ impl Checked {
     }
 }
 
+/// One settlement that runs, for as long as this lives.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn begin(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count = count.saturating_add(1));
+        Self(count.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
 /// Who is credited.
 #[derive(Clone, Copy, Debug)]
 pub struct Payee {
     pub account: BookId,
     /// Whether an API key of the account came with the request.
     pub keyed: bool,
+    /// Whether only the request's body names the account: nothing shows that it is the payer's.
+    pub named: bool,
 }
 
 impl TopUps {
@@ -106,9 +127,18 @@ impl TopUps {
         entropy: Arc<dyn Entropy>,
         settings: TopupSettings,
     ) -> Self {
-        let runtime = Handle::current();
-        let inner = Inner { pool, engine, facilitator, chain, clock, entropy, settings, runtime };
-        Self(Arc::new(inner))
+        let (runtime, running) = (Handle::current(), watch::Sender::new(0));
+        Self(Arc::new(Inner {
+            pool,
+            engine,
+            facilitator,
+            chain,
+            clock,
+            entropy,
+            settings,
+            runtime,
+            running,
+        }))
     }
 
     pub fn settings(&self) -> &TopupSettings {
@@ -191,8 +221,37 @@ impl TopUps {
         &self,
         checked: Checked,
         payee: Payee,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
     ) -> Result<TopupRecord, PayError> {
+        let (topups, running) = (self.clone(), Running::begin(&self.0.running));
+        // From the claim on, nothing depends on this request, whose client may hang up: an intent
+        // that nobody works on would keep the payment waiting for the resolver.
+        let task = self.0.runtime.spawn(async move {
+            let _running = running;
+            topups.take(checked, payee, key).await
+        });
+        let id = task.await.map_err(|_| PayError::Interrupted)??;
+        self.follow(id).await
+    }
+
+    /// Waits until no settlement runs any more, also of clients that have hung up: what a facilitator
+    /// says to a process that has ended is lost. No longer than a settlement may take.
+    pub async fn finish(&self) {
+        let mut running = self.0.running.subscribe();
+        let all = tokio::time::timeout(self.0.settings.lease, running.wait_for(|n| *n == 0)).await;
+        if all.is_err() {
+            tracing::warn!("settlements are cut short; the resolver takes them up");
+        }
+    }
+
+    /// Claims a payment, writes its intent and settles it, unless that has been done. Returns the
+    /// top-up whose answer is the answer.
+    async fn take(
+        &self,
+        checked: Checked,
+        payee: Payee,
+        key: Option<IdempotencyKey>,
+    ) -> Result<TopupId, PayError> {
         let at = self.0.clock.now();
         let fresh = TopupId::mint(self.0.entropy.as_ref(), at, payee.account.slot());
         let wanted = Holder { book: payee.account, subject: fresh.0 };
@@ -206,7 +265,7 @@ impl TopUps {
         // crash has kept from being written.
         let inserted = self.0.intend(id, payee, &checked).await?;
         if let Some(key) = key {
-            let first = self.first_of_key(key, holder, &checked).await;
+            let first = self.first_of_key(&key, payee, holder, &checked).await;
             if inserted && !matches!(first, Ok(None)) {
                 self.0.set_aside(id, payee.account).await?;
             }
@@ -216,13 +275,9 @@ impl TopUps {
         }
         let retry = !inserted && self.0.take_up_refused(id, payee).await?;
         if inserted || retry {
-            let inner = self.0.clone();
-            // The settlement outlives this request.
-            let task =
-                self.0.runtime.spawn(async move { inner.run(id, payee.account, checked).await });
-            task.await.map_err(|_| PayError::Interrupted)??;
+            self.0.run(id, payee.account, checked).await?;
         }
-        self.follow(id).await
+        Ok(id)
     }
 
     /// The top-up that a client's own key names already, if it is another one than ours. Same key
@@ -230,11 +285,15 @@ impl TopUps {
     async fn first_of_key(
         &self,
         key: &IdempotencyKey,
+        payee: Payee,
         ours: Holder,
         checked: &Checked,
-    ) -> Result<Option<TopupRecord>, PayError> {
+    ) -> Result<Option<TopupId>, PayError> {
         let tag = b"bursar-payment-key-v1".as_slice();
-        let claim = sha256([tag, ours.book.0.as_bytes(), key.as_str().as_bytes()]);
+        // Whoever merely names an account has keys of its own, and cannot use up the account's.
+        let payer = if payee.named { checked.payer().lower() } else { String::new() };
+        let scope = [ours.book.0.as_bytes(), payer.as_bytes(), key.as_str().as_bytes()];
+        let claim = sha256([tag].into_iter().chain(scope));
         let at = self.0.clock.now();
         let holder = claims::claim(&self.0.pool, ClaimKind::PaymentKey, &claim, ours, at).await?;
         if holder.subject == ours.subject {
@@ -246,7 +305,7 @@ impl TopUps {
         if !same_terms {
             return Err(PayError::KeyConflict { first: first.id });
         }
-        self.follow(first.id).await.map(Some)
+        Ok(Some(first.id))
     }
 
     async fn of_holder(&self, holder: Holder) -> Result<Option<TopupRecord>, PayError> {

@@ -15,6 +15,9 @@ use super::command::CreditTopup;
 use super::store::{self, Intent, Move};
 use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupRecord, TopupState};
 
+/// Why a payment that we never sent is unknown: its authorization had been used already.
+pub(super) const USED_BEFORE: &str = "used_before";
+
 /// What a settlement needs of a top-up, whether it comes from a request or from its row.
 pub(super) struct Case {
     pub(super) id: TopupId,
@@ -94,7 +97,7 @@ impl Inner {
 
     /// Verifies, settles and credits a claimed payment.
     pub(super) async fn run(
-        self: &Arc<Self>,
+        &self,
         id: TopupId,
         account: BookId,
         checked: Checked,
@@ -122,11 +125,10 @@ impl Inner {
             let asset = case.network.usdc.lower();
             match chain.authorization_used(&asset, &case.payer, &case.nonce).await {
                 Ok(false) => {}
-                // This request did not bring the money. Who is credited is for the resolver.
-                Ok(true) => return self.hold_off(case, TopupEvent::Lose, "already_used").await,
+                Ok(true) => return self.used_before(case, "authorization_used").await,
                 Err(error) => {
                     tracing::warn!(topup.id = %case.id, %error, "chain cannot be read");
-                    return self.hold_off(case, TopupEvent::Refuse, "chain_unavailable").await;
+                    return self.refuse(case, "chain_unavailable").await;
                 }
             }
         }
@@ -134,27 +136,28 @@ impl Inner {
         match verified.await {
             VerifyOutcome::Valid { .. } => Ok(true),
             VerifyOutcome::Invalid { reason, .. } if reason.contains("already_used") => {
-                self.hold_off(case, TopupEvent::Lose, &reason).await
+                self.used_before(case, &reason).await
             }
-            VerifyOutcome::Invalid { reason, .. } => {
-                self.hold_off(case, TopupEvent::Refuse, &reason).await
-            }
+            VerifyOutcome::Invalid { reason, .. } => self.refuse(case, &reason).await,
             VerifyOutcome::Unavailable { detail } => {
                 tracing::warn!(topup.id = %case.id, detail, "facilitator cannot be asked");
-                self.hold_off(case, TopupEvent::Refuse, "facilitator_unavailable").await
+                self.refuse(case, "facilitator_unavailable").await
             }
         }
     }
 
-    async fn hold_off(
-        &self,
-        case: &Case,
-        event: TopupEvent,
-        reason: &str,
-    ) -> Result<bool, PayError> {
+    async fn refuse(&self, case: &Case, reason: &str) -> Result<bool, PayError> {
+        let (from, why) = (TopupState::Claimed, Some((reason, None)));
         let detail = json!({ "reason": reason });
-        let from = TopupState::Claimed;
-        self.advance(case.id, case.account, from, event, Some((reason, None)), detail).await?;
+        self.advance(case.id, case.account, from, TopupEvent::Refuse, why, detail).await?;
+        Ok(false)
+    }
+
+    /// The money moved, if at all, without this request. Who is credited is for the resolver.
+    async fn used_before(&self, case: &Case, said: &str) -> Result<bool, PayError> {
+        let (from, why) = (TopupState::Claimed, Some((USED_BEFORE, None)));
+        let detail = json!({ "reason": USED_BEFORE, "said": said });
+        self.advance(case.id, case.account, from, TopupEvent::Lose, why, detail).await?;
         Ok(false)
     }
 
@@ -190,7 +193,31 @@ impl Inner {
         };
         let detail = json!({ "reason": reason, "transaction": transaction });
         let why = Some((reason.as_str(), transaction.as_deref()));
-        self.advance(case.id, case.account, from, event, why, detail).await?;
+        self.keep(case, from, event, why, detail).await
+    }
+
+    /// Takes a step after something was sent. What is learnt then exists nowhere else yet, so a
+    /// database that is away is waited for, until the resolver may take the top-up up.
+    async fn keep(
+        &self,
+        case: &Case,
+        from: TopupState,
+        event: TopupEvent,
+        why: Option<(&str, Option<&str>)>,
+        detail: Value,
+    ) -> Result<(), PayError> {
+        let (id, pause) = (case.id, Duration::from_millis(500));
+        let mut waited = Duration::ZERO;
+        while let Err(error) =
+            self.advance(id, case.account, from, event, why, detail.clone()).await
+        {
+            tracing::error!(topup.id = %id, ?event, %detail, %error, "outcome is not on record yet");
+            if waited >= self.settings.lease {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            waited = waited.saturating_add(pause);
+        }
         Ok(())
     }
 
@@ -248,8 +275,7 @@ impl Inner {
                 }
                 let why = Some(("credit_pending", Some(settlement_tx.as_str())));
                 let detail = json!({ "transaction": settlement_tx });
-                self.advance(topup, account, from, TopupEvent::Settle, why, detail).await?;
-                Ok(())
+                self.keep(case, from, TopupEvent::Settle, why, detail).await
             }
         }
     }

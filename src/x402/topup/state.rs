@@ -130,6 +130,29 @@ mod tests {
         TopupEvent::Credit,
     ];
 
+    #[test]
+    fn every_state_has_its_name_and_what_is_final_stays() {
+        for state in TopupState::ALL {
+            assert_eq!(TopupState::from_name(state.name()), Some(state));
+            let moves = EVENTS.iter().filter_map(|event| state.after(*event)).count();
+            let last = matches!(state, TopupState::Credited | TopupState::Rejected);
+            assert_eq!(moves == 0, last, "{state:?}");
+        }
+        assert_eq!(TopupState::from_name("Credited"), None);
+    }
+
+    #[test]
+    fn only_what_nobody_sent_can_be_sent_as_first() {
+        let sends = |state: &TopupState| state.after(TopupEvent::Send).is_some();
+        let sendable: Vec<_> = TopupState::ALL.into_iter().filter(sends).collect();
+        assert_eq!(sendable, [TopupState::Claimed]);
+        let leads = |state: &TopupState| {
+            EVENTS.iter().any(|event| state.after(*event) == Some(TopupState::Claimed))
+        };
+        let back: Vec<_> = TopupState::ALL.into_iter().filter(leads).collect();
+        assert_eq!(back, [TopupState::Refused]);
+    }
+
     proptest! {
         #[test]
         fn a_sent_payment_is_never_forgotten_and_credited_once(
@@ -137,6 +160,8 @@ mod tests {
         ) {
             let mut state = TopupState::Claimed;
             let mut credits = 0;
+            // How often it was sent and may have arrived.
+            let mut under_way = 0;
             for event in events {
                 let Some(next) = state.after(event) else { continue };
                 let certain = event == TopupEvent::Unsent || event == TopupEvent::Reject;
@@ -150,6 +175,19 @@ mod tests {
                     let dropped = matches!(next, TopupState::Refused | TopupState::Rejected);
                     prop_assert_eq!(dropped, certain);
                 }
+                match event {
+                    TopupEvent::Send => under_way += 1,
+                    TopupEvent::Unsent => under_way -= 1,
+                    TopupEvent::Refuse
+                    | TopupEvent::TakeUp
+                    | TopupEvent::Reject
+                    | TopupEvent::Lose
+                    | TopupEvent::Settle
+                    | TopupEvent::Credit => {}
+                }
+                let again = state == TopupState::Refused || state == TopupState::Claimed;
+                prop_assert!(!again || under_way <= i32::from(event == TopupEvent::Send));
+                prop_assert!((0..=1).contains(&under_way), "sent as first at most once");
                 credits += usize::from(next == TopupState::Credited);
                 state = next;
             }

@@ -7,7 +7,7 @@ use crate::ground::{Amount, BookId, TopupId};
 use crate::x402::{Network, Version};
 
 use super::command::{TopupRow, TopupRows};
-use super::resolver::Standing;
+use super::resolver::{Due, Standing};
 use super::settle::Case;
 use super::{AuditEntry, TopupRecord, TopupState};
 
@@ -26,7 +26,8 @@ pub(super) struct Intent<'a> {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Writes an intent. False when the top-up has its row already.
+/// Writes an intent. False when the top-up has its row already; copies of a payment that come at once
+/// may collide on any of the row's keys.
 pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, sqlx::Error> {
     let case = intent.case;
     let inserted = sqlx::query!(
@@ -35,7 +36,7 @@ pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, s
            created_at, updated_at)
          values ($1, $2, $3, 'claimed', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
            $16)
-         on conflict (slot, book_id, topup_id) do nothing",
+         on conflict do nothing",
         case.account.slot().sql(),
         case.account.0,
         case.id.0,
@@ -149,13 +150,13 @@ pub(super) async fn audit(pool: &PgPool, id: TopupId) -> Result<Vec<AuditEntry>,
 }
 
 /// Takes up top-ups that nobody has worked on for long enough. What is unknown waits longer each
-/// time: 1 s, 2 s, 4 s, up to 10 min.
+/// time: 2 s, 4 s, 8 s, up to 10 min.
 pub(super) async fn take_due(
     pool: &PgPool,
     at: DateTime<Utc>,
     stale: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<(TopupState, Case, Option<String>)>, sqlx::Error> {
+) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query!(
         "with due as (
            select slot, book_id, topup_id from topup
@@ -168,7 +169,7 @@ pub(super) async fn take_due(
          from due where t.slot = due.slot and t.book_id = due.book_id
            and t.topup_id = due.topup_id
          returning t.book_id, t.topup_id, t.state, t.amount, t.x402_version, t.network, t.payer,
-           t.nonce, t.pay_to, t.payload, t.requirements, t.settlement_tx",
+           t.nonce, t.pay_to, t.payload, t.requirements, t.settlement_tx, t.reason",
         at,
         stale,
         limit
@@ -188,7 +189,8 @@ pub(super) async fn take_due(
             payload: row.payload,
             requirements: row.requirements,
         };
-        Some((TopupState::from_name(&row.state)?, case, row.settlement_tx))
+        let state = TopupState::from_name(&row.state)?;
+        Some(Due { state, case, settlement_tx: row.settlement_tx, reason: row.reason })
     });
     Ok(cases.collect())
 }
@@ -240,7 +242,8 @@ pub(super) async fn read_rows(
     Ok(())
 }
 
-/// Marks top-ups credited, in the transaction that credits them.
+/// Marks top-ups credited, with their entries in the audit trail, in the transaction that credits
+/// them.
 pub(super) async fn write_credited(
     tx: &mut PgConnection,
     rows: &mut TopupRows,
@@ -250,16 +253,23 @@ pub(super) async fn write_credited(
         return Ok(());
     }
     sqlx::query!(
-        "update topup t set state = 'credited', settlement_tx = u.settlement_tx, reason = null,
-           updated_at = u.at, credited_at = u.at
-         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[])
-              as u(slot, book_id, topup_id, settlement_tx, at)
-         where t.slot = u.slot and t.book_id = u.book_id and t.topup_id = u.topup_id",
+        "with credited as (
+           update topup t set state = 'credited', settlement_tx = u.settlement_tx, reason = null,
+             updated_at = u.at, credited_at = u.at
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[],
+                  $6::uuid[]) as u(slot, book_id, topup_id, settlement_tx, at, event_id)
+           where t.slot = u.slot and t.book_id = u.book_id and t.topup_id = u.topup_id
+           returning t.slot, t.topup_id, u.event_id, u.at, u.settlement_tx)
+         insert into topup_event (slot, topup_id, event_id, recorded_at, kind, detail)
+         select slot, topup_id, event_id, at, 'credited',
+                jsonb_build_object('transaction', settlement_tx)
+         from credited",
         &credited.iter().map(|c| c.account.slot().sql()).collect::<Vec<_>>(),
         &credited.iter().map(|c| c.account.0).collect::<Vec<_>>(),
         &credited.iter().map(|c| c.topup.0).collect::<Vec<_>>(),
         &credited.iter().map(|c| c.settlement_tx.clone()).collect::<Vec<_>>(),
         &credited.iter().map(|c| c.at).collect::<Vec<_>>(),
+        &credited.iter().map(|c| c.event_id).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;

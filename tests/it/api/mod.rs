@@ -43,9 +43,46 @@ pub struct Api {
     pub engine: Engine,
     /// A key of the operator whose hash the configuration names.
     pub operator: String,
-    pub database: TestDatabase,
+    pub database: Arc<TestDatabase>,
+    pub topups: TopUps,
+    pub finance: Finance,
+    /// The connections of the service.
+    pub pool: PgPool,
     client: Client,
     server: ServerHandle,
+}
+
+/// How a service is set up.
+pub struct Setup {
+    pub sandbox: bool,
+    pub metrics: Metrics,
+    pub payments: Payments,
+}
+
+/// How a service is paid.
+pub struct Payments {
+    /// Who settles: the service's own sandbox, unless another one is named.
+    pub facilitator_url: Option<String>,
+    pub settle_timeout: Duration,
+    pub pay_to: Address,
+    pub min_amount: Amount,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { sandbox: true, metrics: Metrics::default(), payments: Payments::default() }
+    }
+}
+
+impl Default for Payments {
+    fn default() -> Self {
+        Self {
+            facilitator_url: None,
+            settle_timeout: Duration::from_secs(60),
+            pay_to: Address::new([9; 20]),
+            min_amount: dollars("0.01"),
+        }
+    }
 }
 
 /// An answer, read to its end.
@@ -81,10 +118,16 @@ impl Drop for Api {
 impl Api {
     /// Starts a service that gives 25.00 to whoever signs up.
     pub async fn start(database: TestDatabase) -> Self {
-        Self::start_with(database, true, Metrics::default()).await
+        Self::start_on(Arc::new(database), Setup::default()).await
     }
 
     pub async fn start_with(database: TestDatabase, sandbox: bool, metrics: Metrics) -> Self {
+        let setup = Setup { sandbox, metrics, ..Setup::default() };
+        Self::start_on(Arc::new(database), setup).await
+    }
+
+    pub async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Self {
+        let Setup { sandbox, metrics, payments } = setup;
         install_tls();
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let shifted = Arc::new(ShiftedClock::default());
@@ -109,16 +152,17 @@ impl Api {
         let test_dollars =
             || Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), vec![network()]);
         let (queue, own_engine) = (engine.clone(), engine.clone());
-        let topups = open_topups(&url, &pool, &engine, &clock, &entropy);
+        let topups = open_topups(&url, payments, &pool, &engine, &clock, &entropy);
+        let finance = Finance::new(db::report_pool(database.service_options(), 2));
         let state = AppState {
             mode: Mode::Test,
             public_url: url.clone(),
             accounts,
             sandbox: sandbox.then(test_dollars),
-            finance: Finance::new(db::report_pool(database.service_options(), 2)),
+            finance: finance.clone(),
             checkouts: checkouts.clone(),
-            topups,
-            pool,
+            topups: topups.clone(),
+            pool: pool.clone(),
             engine,
             networks: vec![network()],
             clock,
@@ -145,6 +189,9 @@ impl Api {
             engine: own_engine,
             operator: operator.reveal().to_owned(),
             database,
+            topups,
+            finance,
+            pool,
             client: Client::builder().build().unwrap(),
             server: handle,
         }
@@ -255,22 +302,29 @@ impl Answer {
     }
 }
 
-/// Top-ups that the service's own sandbox settles, over HTTP.
+/// Top-ups that a facilitator settles, over HTTP.
 fn open_topups(
     url: &str,
+    payments: Payments,
     pool: &PgPool,
     engine: &Engine,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> TopUps {
-    let facilitator_url = format!("{url}/sandbox/facilitator");
-    let facilitator = HttpFacilitator::new(&facilitator_url, FacilitatorSettings::default());
+    let own = || format!("{url}/sandbox/facilitator");
+    let facilitator_url = payments.facilitator_url.unwrap_or_else(own);
+    let times = FacilitatorSettings {
+        settle_timeout: payments.settle_timeout,
+        verify_pause: Duration::from_millis(5),
+        ..FacilitatorSettings::default()
+    };
+    let facilitator = HttpFacilitator::new(&facilitator_url, times);
     let settings = TopupSettings {
         networks: vec![network()],
-        pay_to: Address::new([9; 20]),
+        pay_to: payments.pay_to,
         resource_url: format!("{url}/api/v1/credits/topup"),
         default_amount: dollars("1.00"),
-        min_amount: dollars("0.01"),
+        min_amount: payments.min_amount,
         max_amount: dollars("1000.00"),
         facilitator_url,
         patience: Duration::from_secs(10),

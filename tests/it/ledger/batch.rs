@@ -47,8 +47,14 @@ async fn in_batches(
     replies
 }
 
-async fn one_by_one(replica: &Replica, commands: &[Arc<dyn Command>]) -> Vec<Reply> {
+async fn one_by_one(
+    replica: &Replica,
+    account: BookId,
+    commands: &[Arc<dyn Command>],
+) -> Vec<Reply> {
     let mut replies = Vec::new();
+    // As in the jam: whatever comes first books what has expired.
+    replica.act(account, "plug", Verb::NothingDue).await.unwrap();
     for command in commands {
         replies.push(replica.engine.submit(command.clone()).await);
     }
@@ -187,8 +193,9 @@ fn any_cut_of_any_command_list_gives_the_same_outcomes_and_rows() {
         let databases = (test_database().await, test_database().await, test_database().await);
         (databases.0, databases.1, databases.2)
     });
-    let list = (prop::collection::vec(plan(), 5..60), prop::collection::vec(0..60_usize, 0..6));
-    let case = |(plans, mut cuts): (Vec<Plan>, Vec<usize>)| {
+    let cuts = prop::collection::vec(0..60_usize, 0..6);
+    let list = (prop::collection::vec(plan(), 5..60), cuts, 0..60_usize);
+    let case = |(plans, mut cuts, night): (Vec<Plan>, Vec<usize>, usize)| {
         runtime.block_on(async {
             let replicas = [&one, &two, &three].map(|db| Replica::new(db, 1, scene::one_lane()));
             let account = scene::fresh_account(&replicas[0].clock);
@@ -201,15 +208,24 @@ fn any_cut_of_any_command_list_gives_the_same_outcomes_and_rows() {
             cuts.retain(|cut| *cut < commands.len());
             cuts.sort_unstable();
             let [sequence, batch, cut] = &replicas;
-            let expected = one_by_one(sequence, &commands).await;
-            let whole = in_batches(batch, account, &commands, &[]).await;
-            let parts = in_batches(cut, account, &commands, &cuts).await;
-            assert_eq!(whole, expected, "in one batch");
-            assert_eq!(parts, expected, "in batches cut at {cuts:?}");
+            // A day passes somewhere: windows change, and lots expire.
+            let (evening, morning) = commands.split_at(night.min(commands.len()));
+            let (early, mut late): (Vec<usize>, Vec<usize>) =
+                cuts.into_iter().partition(|cut| *cut <= evening.len());
+            late.iter_mut().for_each(|cut| *cut -= evening.len());
+            for (commands, cuts) in [(evening, early), (morning, late)] {
+                let expected = one_by_one(sequence, account, commands).await;
+                let whole = in_batches(batch, account, commands, &[]).await;
+                let parts = in_batches(cut, account, commands, &cuts).await;
+                assert_eq!(whole, expected, "in one batch");
+                assert_eq!(parts, expected, "in batches cut at {cuts:?}");
+                replicas.iter().for_each(|replica| replica.clock.advance(TimeDelta::days(1)));
+            }
             let rows = rows::of(&sequence.pool, account).await;
             assert_eq!(rows::of(&batch.pool, account).await, rows);
             assert_eq!(rows::of(&cut.pool, account).await, rows);
-            assert!(moments(&batch.pool, account).await <= 1, "it was one batch");
+            // One batch each day, and what expires in the morning.
+            assert!(moments(&batch.pool, account).await <= 3);
         });
         Ok(())
     };
@@ -218,6 +234,43 @@ fn any_cut_of_any_command_list_gives_the_same_outcomes_and_rows() {
         for db in [&one, &two, &three] {
             invariants::hold_in(&db.owner).await;
         }
+    });
+}
+
+#[test]
+fn a_cap_changed_on_a_fresh_day_counts_what_follows_in_its_batch() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = test_database().await;
+        let replica = Replica::new(&db, 1, scene::one_lane());
+        let account = scene::fresh_account(&replica.clock);
+        let keys = replica.open_account(account).await;
+        replica.top_up(account, 100).await;
+        let act =
+            |name: &str, verb| -> Arc<dyn Command> { Arc::new(Act::new(account, name, verb)) };
+        let cap = |name: &str, limit| {
+            let id = CapId(Uuid::from_bytes(scene::fresh()));
+            act(name, Verb::Cap { id, key: None, span: Span::Day, limit: amount(limit) })
+        };
+        let hold = |name: &str, micros| {
+            let request = HoldRequest {
+                id: HoldId(Uuid::from_bytes(scene::fresh())),
+                amount: amount(micros),
+            };
+            let max_total = amount(micros);
+            act(name, Verb::Hold { key: keys[0], holds: vec![request], max_total })
+        };
+        one_by_one(&replica, account, &[cap("ten", 10), hold("yesterday's", 9)]).await;
+        replica.clock.advance(TimeDelta::days(1));
+        let batch = [cap("twelve", 12), hold("eight", 8)];
+        let replies = in_batches(&replica, account, &batch, &[]).await;
+        assert!(replies.iter().all(|reply| reply.as_ref().unwrap().accepted));
+        let replies =
+            one_by_one(&replica, account, &[hold("five", 5), hold("four", 4), hold("one", 1)])
+                .await;
+        let accepted: Vec<_> = replies.into_iter().map(|reply| reply.unwrap().accepted).collect();
+        assert_eq!(accepted, [false, true, false]);
+        invariants::hold_in(&db.owner).await;
     });
 }
 

@@ -192,8 +192,8 @@ fn headroom_comes_back_to_the_day_it_was_taken_from() {
     scene.book.set_cap(cap, None, Span::Day, dollars("10.00"));
     scene.top_up("100.00");
     scene.hold(HOLD, "8.00").unwrap();
-    let other = HoldId(Uuid::from_u128(9));
-    let refused = |scene: &mut Scene, text| match scene.hold(other, text) {
+    let (other, never) = (HoldId(Uuid::from_u128(9)), HoldId(Uuid::from_u128(11)));
+    let refused = |scene: &mut Scene, text| match scene.hold(never, text) {
         Err(Stop::Refused(Refusal::CapExceeded { violations })) => violations[0].used.to_string(),
         got => panic!("{got:?}"),
     };
@@ -201,12 +201,13 @@ fn headroom_comes_back_to_the_day_it_was_taken_from() {
     scene.release("1.00");
     assert_eq!(refused(&mut scene, "3.000001"), "7.00");
     scene.pass(1);
+    scene.hold(other, "4.00").unwrap();
     scene.release("6.00");
-    assert_eq!(refused(&mut scene, "10.000001"), "0.00");
-    scene.hold(other, "10.00").unwrap();
+    assert_eq!(refused(&mut scene, "6.000001"), "4.00");
+    scene.hold(HoldId(Uuid::from_u128(10)), "6.00").unwrap();
     assert_eq!(refused(&mut scene, "0.000001"), "10.00");
     // Tightened below its use, a cap refuses what comes and cancels nothing.
     scene.book.set_cap(cap, None, Span::Day, dollars("2.00"));
     assert_eq!(refused(&mut scene, "0.000001"), "10.00");
-    assert_eq!(scene.book.hold(other).unwrap().open(), dollars("10.00"));
+    assert_eq!(scene.book.hold(other).unwrap().open(), dollars("4.00"));
 }

@@ -2,6 +2,7 @@
 //! and `x402-fetch` (V1), the official facilitator, and a USDC-like token. The service is the real
 //! binary.
 
+mod node;
 mod world;
 
 use bursar::x402::Wallet;

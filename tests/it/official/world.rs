@@ -23,6 +23,7 @@ static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official");
     let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("official.lock")).unwrap();
     lock.lock().unwrap();
+    super::node::ensure();
     let modified = |path: PathBuf| fs::metadata(path).and_then(|m| m.modified()).ok();
     let installed = modified(root.join("node_modules/.package-lock.json"));
     if installed.is_none() || installed < modified(root.join("package-lock.json")) {
@@ -30,7 +31,7 @@ static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
             .args(["ci", "--no-audit", "--no-fund", "--silent"])
             .current_dir(&root)
             .status()
-            .expect("Node and npm are installed; the official x402 packages need them");
+            .expect("npm runs");
         assert!(status.success(), "npm ci failed");
     }
     root

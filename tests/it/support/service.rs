@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bursar::accounts::{ApiKey, key_hash};
@@ -18,6 +19,8 @@ pub struct Service {
     pub url: String,
     pub operator: String,
     pub client: Client,
+    /// What it has logged so far.
+    pub log: Arc<Mutex<String>>,
     child: Child,
 }
 
@@ -63,10 +66,10 @@ impl Service {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let operator = operator.reveal().to_owned();
+        let (operator, log) = (operator.reveal().to_owned(), Arc::default());
         // Made before anything can fail, so that the child never outlives its test.
-        let mut service = Self { url: String::new(), operator, client: client(), child };
-        service.url = listening(&mut service.child);
+        let mut service = Self { url: String::new(), operator, client: client(), log, child };
+        service.url = listening(&mut service.child, &service.log);
         service
     }
 
@@ -104,6 +107,22 @@ impl Service {
         (text("account_id"), text("api_key"))
     }
 
+    /// Sends SIGTERM.
+    pub fn tell_to_stop(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end and returns the exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Reads with a key.
     pub async fn get(&self, path: &str, key: &str) -> Value {
         let (status, body) = self.ask("GET", path, Some(key), None, None).await;
@@ -113,6 +132,7 @@ impl Service {
 }
 
 impl Drop for Service {
+    /// Ends it as `kill -9` does, without a word of warning.
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -122,15 +142,17 @@ impl Drop for Service {
 
 /// Reads the log until it says where the service listens, and keeps reading it afterwards, so that
 /// the pipe never fills. Warnings and errors are shown.
-fn listening(child: &mut Child) -> String {
+fn listening(child: &mut Child, kept: &Arc<Mutex<String>>) -> String {
     let log = BufReader::new(child.stderr.take().unwrap());
+    let kept = kept.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for line in log.lines().map_while(Result::ok) {
+            kept.lock().unwrap().extend([line.as_str(), "\n"]);
             let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
             if let Some(url) = entry["url"].as_str() {
                 let _ = sender.send(url.to_owned());
-            } else if entry["level"] != "INFO" {
+            } else if entry["level"] == "WARN" || entry["level"] == "ERROR" {
                 eprintln!("service: {line}");
             }
         }

@@ -11,7 +11,7 @@ use sqlx::Row;
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use op::{Op, op};
+use op::{Op, op, recent};
 
 use super::commands::Verb;
 use super::model::{Model, Time, amount, sorted};
@@ -79,9 +79,9 @@ impl Life {
                 self.accepted(Call::Act(Verb::TopUp(amount(micros)))).await;
                 self.model.top_up(micros);
             }
-            Op::Grant { amount: micros, days } => {
+            Op::Grant { amount: micros, hours } => {
                 // Ten minutes apart from what returns to an expired lot.
-                let expires = self.model.now + TimeDelta::days(days) + TimeDelta::minutes(10);
+                let expires = self.model.now + TimeDelta::hours(hours) + TimeDelta::minutes(10);
                 self.accepted(Call::Act(Verb::Grant(amount(micros), expires))).await;
                 self.model.grant(micros, expires);
             }
@@ -89,7 +89,18 @@ impl Life {
             Op::Submit { pick, item, quantity, again } => {
                 self.submit(pick, item, quantity, again).await;
             }
-            Op::Judge { pick, accepted } => self.judge(pick, accepted).await,
+            Op::Judge { pick, accepted } => {
+                if let Some(n) = recent(pick, self.delivered.len()) {
+                    self.judge(n, accepted).await;
+                }
+            }
+            Op::Deliver { pick, item, quantity, accepted } => {
+                let before = self.delivered.len();
+                self.submit(pick, item, quantity, false).await;
+                if self.delivered.len() > before {
+                    self.judge(before, accepted).await;
+                }
+            }
             Op::Cancel { pick } => self.cancel(pick).await,
             Op::Pass { hours } => {
                 let by = TimeDelta::hours(hours);
@@ -182,7 +193,7 @@ impl Life {
     }
 
     async fn submit(&mut self, pick: usize, item: usize, quantity: i64, again: bool) {
-        let Some(checkout) = pick.checked_rem(self.opened.len()) else { return };
+        let Some(checkout) = recent(pick, self.opened.len()) else { return };
         let item = item % self.opened[checkout].items.len();
         let taken = self.delivered.iter().find(|known| known.checkout == checkout);
         let duplicate = taken.filter(|_| again).map(|known| known.id.clone());
@@ -213,8 +224,7 @@ impl Life {
         }
     }
 
-    async fn judge(&mut self, pick: usize, accepted: i64) {
-        let Some(n) = pick.checked_rem(self.delivered.len()) else { return };
+    async fn judge(&mut self, n: usize, accepted: i64) {
         let checkout = self.opened[self.delivered[n].checkout].id;
         let id = self.delivered[n].id.clone();
         let outcome = self.send(Call::Judge(checkout, id, scene::verdict(accepted))).await;
@@ -246,7 +256,7 @@ impl Life {
     }
 
     async fn cancel(&mut self, pick: usize) {
-        let Some(n) = pick.checked_rem(self.opened.len()) else { return };
+        let Some(n) = recent(pick, self.opened.len()) else { return };
         let outcome = self.send(Call::Cancel(self.opened[n].id)).await;
         let nothing = self.opened[n].items.iter().all(|item| item.closed);
         if Self::is(&outcome, nothing.then_some("checkout_not_cancelable")) {
@@ -287,7 +297,7 @@ impl Life {
     }
 
     async fn reverse(&mut self, pick: usize, micros: Option<i64>) {
-        let Some(n) = pick.checked_rem(self.charged.len()) else { return };
+        let Some(n) = recent(pick, self.charged.len()) else { return };
         let request = scene::reversal(micros.map(amount));
         let outcome = self.send(Call::Reverse(self.charged[n].id, request)).await;
         let charge = &self.charged[n];
@@ -346,11 +356,12 @@ fn half_hours(number: i32) -> TimeDelta {
 #[test]
 fn lives_of_checkouts_agree_with_the_model() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let ops = prop::collection::vec(op(), 20..41);
+    let ops = prop::collection::vec(op(), 60);
     let case = |ops: Vec<Op>| {
         runtime.block_on(async {
             let db = test_database().await;
             let mut life = Life::begin(Replica::new(&db, 1, scene::one_lane())).await;
+            life.apply(&Op::TopUp(60)).await;
             for op in &ops {
                 life.apply(op).await;
                 life.agree().await;

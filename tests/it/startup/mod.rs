@@ -1,0 +1,10 @@
+//! Starting and stopping, as a new user and an operator meet it: the real binary as a child process
+//! on real Postgres.
+
+mod commands;
+mod demo;
+mod help;
+mod lifecycle;
+mod live;
+mod process;
+mod settings;
