@@ -30,7 +30,7 @@ pub fn service_pool(options: PgConnectOptions, connections: u32) -> PgPool {
     ]);
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(Duration::from_secs(2))
         .test_before_acquire(false)
         .connect_lazy_with(options)
 }

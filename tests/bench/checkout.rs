@@ -140,7 +140,7 @@ impl Service {
             .env("BURSAR_DATA_DIR", root)
             .env("BURSAR_BIND", "127.0.0.1:0")
             .env("BURSAR_LOG_FORMAT", "json")
-            .env("BURSAR_RATE_PER_MINUTE", "100000000")
+            .env("BURSAR_RATE_PER_MINUTE", "1000000")
             .env("BURSAR_SIGNUPS_PER_HOUR", "1000000")
             .env("BURSAR_GRANT_BUDGET_PER_DAY", "1000000.00")
             .env("BURSAR_ADMIN_KEY_HASH", hex::encode(key_hash(operator.reveal())))

@@ -32,7 +32,7 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { lanes: 2, queue: 4096, batch_max: 500, attempts: 8 }
+        Self { lanes: 2, queue: 4096, batch_max: 500, attempts: 5 }
     }
 }
 
