@@ -86,7 +86,14 @@ fn write_tag(html: &mut String, document: &Value, name: &str, about: &str) {
 }
 
 fn write_operation(out: &mut String, document: &Value, method: &str, path: &str, of: &Value) {
-    let key = if of["security"].is_array() { " · needs an API key" } else { "" };
+    // An empty alternative says that it works without a key, too.
+    let key = match of["security"].as_array() {
+        Some(ways) if ways.iter().any(|way| way.as_object().is_some_and(|way| way.is_empty())) => {
+            " · takes an API key"
+        }
+        Some(_) => " · needs an API key",
+        None => "",
+    };
     let _ = write!(
         out,
         "<h3><span class=\"method\">{method}</span> <code>{}</code></h3><p>{}{key}</p>",

@@ -59,6 +59,12 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
                     "reason": record.reason,
                     "topup_id": record.id,
                     "detail": "The payment was refused and nothing was taken.",
+                    "next": {
+                        "action": "sign_new_payment",
+                        "detail": "Mend what reason says. Then sign the terms anew, with a new \
+                            Idempotency-Key if you send one; a payment that was only refused may \
+                            also be sent again as it is.",
+                    },
                 }),
             );
         }
