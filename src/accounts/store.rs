@@ -29,17 +29,6 @@ impl Principal {
             revoked_at: None,
         }
     }
-
-    /// Whether a staff key serves a SKU. An operator serves all.
-    pub fn serves(&self, sku: &str) -> bool {
-        match self.role {
-            KeyRole::Operator => true,
-            KeyRole::Customer => false,
-            KeyRole::Fulfiller | KeyRole::Verifier => {
-                self.skus.as_ref().is_none_or(|skus| skus.iter().any(|s| s == sku))
-            }
-        }
-    }
 }
 
 /// The principal of a key hash.

@@ -97,9 +97,7 @@ impl Checkouts {
         let account = self.account_of(checkout).await?;
         let item = store::item(&self.pool, account, checkout, submission.item).await?;
         let item = item.ok_or(CheckoutError::ItemUnknown { item: submission.item })?;
-        if !submission.by.serves(&item.sku) {
-            return Err(CheckoutError::SkuNotServed { sku: item.sku });
-        }
+        submission.by.check_serves(&item.sku)?;
         let command = command::SubmitResult { account, checkout, identity, submission };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
@@ -115,9 +113,7 @@ impl Checkouts {
         let account = self.account_of(checkout).await?;
         let known = store::result_item(&self.pool, account, checkout, result_id).await?;
         let known = known.ok_or(CheckoutError::ResultUnknown)?;
-        if !verdict.by.serves(&known.sku) {
-            return Err(CheckoutError::SkuNotServed { sku: known.sku });
-        }
+        verdict.by.check_serves(&known.sku)?;
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
         let command = command::Judge { target, identity, verdict, charge };
@@ -148,9 +144,7 @@ impl Checkouts {
     ) -> Result<Outcome, CheckoutError> {
         let known = store::charge_target(&self.pool, charge).await?;
         let known = known.ok_or(CheckoutError::ChargeUnknown)?;
-        if !request.by.serves(&known.sku) {
-            return Err(CheckoutError::SkuNotServed { sku: known.sku });
-        }
+        request.by.check_serves(&known.sku)?;
         let now = self.clock.now();
         let reversal = ReversalId::mint(self.entropy.as_ref(), now, known.account.slot());
         let command = command::Reverse {

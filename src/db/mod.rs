@@ -47,8 +47,3 @@ pub fn report_pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(options)
 }
-
-/// The constraint that refused a row, by name.
-pub fn constraint_of(error: &sqlx::Error) -> Option<&str> {
-    error.as_database_error().and_then(|error| error.constraint())
-}

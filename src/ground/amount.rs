@@ -1,7 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A non-negative amount of money in micro-dollars (scale 6, the scale of USDC).
@@ -77,19 +76,6 @@ impl Amount {
     /// The sum of many; `None` when it does not fit.
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
         amounts.into_iter().try_fold(Self::ZERO, Self::checked_add)
-    }
-
-    /// As a decimal number of dollars.
-    pub fn to_decimal(self) -> Decimal {
-        Decimal::new(self.0, 6)
-    }
-
-    /// From a decimal number of micro-dollars, as a SQL `sum` returns it.
-    pub fn from_decimal_micros(micros: Decimal) -> Result<Self, AmountError> {
-        if !micros.is_integer() {
-            return Err(AmountError::OutOfRange);
-        }
-        i64::try_from(micros).ok().and_then(Self::from_micros).ok_or(AmountError::OutOfRange)
     }
 }
 

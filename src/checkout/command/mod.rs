@@ -8,6 +8,7 @@ mod submit;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkout::CheckoutError;
 use crate::ground::{Amount, KeyId};
 
 pub use judge::{Judge, Target};
@@ -26,9 +27,12 @@ pub struct Staff {
 }
 
 impl Staff {
-    /// Whether it serves a SKU.
-    pub fn serves(&self, sku: &str) -> bool {
-        self.skus.as_ref().is_none_or(|skus| skus.iter().any(|s| s == sku))
+    /// Refuses whoever does not serve the SKU.
+    pub(in crate::checkout) fn check_serves(&self, sku: &str) -> Result<(), CheckoutError> {
+        if self.skus.as_ref().is_none_or(|skus| skus.iter().any(|s| s == sku)) {
+            return Ok(());
+        }
+        Err(CheckoutError::SkuNotServed { sku: sku.to_owned() })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::x402::classify::{Expected, SettleOutcome, VerifyOutcome};
 
 use super::command::CreditTopup;
 use super::store::{self, Intent, Move};
-use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupRecord, TopupState};
+use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupState};
 
 /// Why a payment that we never sent is unknown: its authorization had been used already.
 pub(super) const USED_BEFORE: &str = "used_before";
@@ -318,12 +318,5 @@ impl Inner {
             at,
         };
         Ok(store::advance(&self.pool, &step).await?)
-    }
-}
-
-impl TopupRecord {
-    /// Whether the answer can no longer change.
-    pub fn is_final(&self) -> bool {
-        matches!(self.state, TopupState::Credited | TopupState::Rejected)
     }
 }
