@@ -1,6 +1,6 @@
 //! The rows of this floor in one batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
@@ -84,12 +84,24 @@ pub(super) struct NewReversal {
     pub(super) at: DateTime<Utc>,
 }
 
+/// What a SKU is sold for, as the catalogue has it while the batch decides.
+pub(super) struct Listing {
+    pub(super) version: i32,
+    pub(super) unit_price: Amount,
+    pub(super) delivery_deadline_s: i32,
+    pub(super) verification_deadline_s: i32,
+    pub(super) dispute_window_s: i32,
+    pub(super) active: bool,
+}
+
 /// What a batch reads and writes of this floor.
 #[derive(Default)]
 pub(super) struct CheckoutRows {
+    pub(super) wanted_skus: BTreeSet<String>,
     pub(super) wanted_items: BTreeSet<ItemKey>,
     pub(super) wanted_results: BTreeSet<ResultKey>,
     pub(super) wanted_charges: BTreeSet<(BookId, ChargeId)>,
+    pub(super) catalog: HashMap<String, Listing>,
     pub(super) items: BTreeMap<ItemKey, (Item, bool)>,
     pub(super) results: BTreeMap<ResultKey, ResultFacts>,
     pub(super) charges: BTreeMap<(BookId, ChargeId), ChargeFacts>,
@@ -103,6 +115,12 @@ pub(super) struct CheckoutRows {
 }
 
 impl CheckoutRows {
+    pub(super) fn want_sku(&mut self, sku: &str) {
+        if !self.wanted_skus.contains(sku) {
+            self.wanted_skus.insert(sku.to_owned());
+        }
+    }
+
     pub(super) fn want_item(&mut self, account: BookId, checkout: CheckoutId, item: i16) {
         self.wanted_items.insert((account, checkout, item));
     }

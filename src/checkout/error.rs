@@ -30,15 +30,23 @@ pub enum CheckoutRefusal {
     AlreadyReversed { amount: Amount },
 }
 
-/// Why this floor could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckoutError {
+/// Why an order cannot be priced. The question is at fault, so that nothing is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum OrderFault {
     #[error("no such SKU: {sku}")]
     SkuUnknown { sku: String },
     #[error("the SKU {sku} is not sold at present")]
     SkuInactive { sku: String },
     #[error("the checkout's total does not fit")]
     TotalOutOfRange,
+}
+
+/// Why this floor could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    #[error(transparent)]
+    Order(#[from] OrderFault),
     #[error("there is no such checkout")]
     CheckoutUnknown,
     #[error("the checkout has no item {item}")]

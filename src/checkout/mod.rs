@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, HoldId, ReversalId};
-use crate::ledger::{self, CommandIdentity, Engine, Outcome};
+use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, ReversalId};
+use crate::ledger::{CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
 pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
-pub use error::{CheckoutError, CheckoutRefusal};
+pub use error::{CheckoutError, CheckoutRefusal, OrderFault};
 pub use item::{Item, ItemEvent};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
@@ -72,19 +72,14 @@ impl Checkouts {
         identity: CommandIdentity,
         order: Order,
     ) -> Result<Outcome, CheckoutError> {
-        let wanted: Vec<String> = order.lines.iter().map(|line| line.sku.clone()).collect();
-        let skus = store::catalog::find(&self.pool, &wanted).await?;
-        let now = self.clock.now();
-        let id = CheckoutId::mint(self.entropy.as_ref(), now, account.slot());
-        let fresh = || HoldId::mint(self.entropy.as_ref(), now, account.slot());
-        match command::OpenCheckout::plan(account, identity, id, order, &skus, fresh) {
-            Ok(command) => Ok(self.engine.submit(Arc::new(command)).await?),
-            // A SKU that is no longer sold does not change the answer to a checkout that was made.
-            Err(error) => match ledger::recorded(&self.pool, account, identity).await? {
-                Some(outcome) => Ok(outcome),
-                None => Err(error),
-            },
+        let command = command::OpenCheckout { account, identity, order };
+        let outcome = self.engine.submit(Arc::new(command)).await?;
+        if outcome.accepted || outcome.kept {
+            return Ok(outcome);
         }
+        let fault: OrderFault =
+            serde_json::from_str(&outcome.body).expect("only order faults are turned away");
+        Err(fault.into())
     }
 
     /// Submits a result for a part of an item.

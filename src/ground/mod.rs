@@ -10,6 +10,7 @@ mod idempotency;
 mod ids;
 mod mode;
 mod page;
+mod recent;
 mod schema;
 
 pub use amount::{Amount, AmountError};
@@ -22,3 +23,4 @@ pub use ids::{
 };
 pub use mode::Mode;
 pub use page::{Page, PageError};
+pub use recent::Recent;

@@ -14,10 +14,6 @@ use crate::http::extract::{Bearer, bearer};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem, vouch};
 
-/// The principal of the request's API key, which is required.
-#[derive(Clone, Debug)]
-pub struct Caller(pub Principal);
-
 /// The principal of the request's API key, if there is one. A key that is not valid is refused.
 #[derive(Clone, Debug)]
 pub struct OptionalCaller(pub Option<Principal>);
@@ -26,6 +22,9 @@ pub struct OptionalCaller(pub Option<Principal>);
 pub trait Access: 'static {
     /// All of them.
     const ROLES: &'static [KeyRole];
+    /// Whether the ledger looks at the key again under the book's lock, so that here it is enough to
+    /// know whose it is.
+    const UNDER_LOCK: bool = false;
 }
 
 macro_rules! accesses {
@@ -55,6 +54,15 @@ accesses! {
     Reader: Customer, Operator;
 }
 
+/// Spends: the ledger judges the key, when it is its turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Spender {}
+
+impl Access for Spender {
+    const ROLES: &'static [KeyRole] = Customer::ROLES;
+    const UNDER_LOCK: bool = true;
+}
+
 /// A caller of the right kind, and what it asks. Nothing of the request is looked at before the key
 /// is known to be good, so that a stranger learns nothing but that a key is needed.
 #[derive(Clone, Debug)]
@@ -72,41 +80,31 @@ impl FromRequest for OptionalCaller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        async move {
-            let Some(Bearer(key)) = bearer(request.headers())? else { return Ok(Self(None)) };
-            let state = request.app_data::<web::Data<AppState>>();
-            let state = state.ok_or_else(|| Problem::new(Code::Internal))?;
-            let principal = state.accounts.authenticate(&key).await?;
-            vouch(&request);
-            Ok(Self(Some(principal)))
-        }
-        .boxed_local()
+        async move { Ok(Self(caller(&request, false).await?)) }.boxed_local()
     }
 }
 
-impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = OptionalCaller::from_request(request, payload);
-        async move {
-            let missing = || Problem::new(Code::Unauthenticated).field("Authorization");
-            caller.await?.0.map(Self).ok_or_else(missing)
-        }
-        .boxed_local()
-    }
+async fn caller(request: &HttpRequest, under_lock: bool) -> Result<Option<Principal>, Problem> {
+    let Some(Bearer(key)) = bearer(request.headers())? else { return Ok(None) };
+    let state = request.app_data::<web::Data<AppState>>();
+    let state = state.ok_or_else(|| Problem::new(Code::Internal))?;
+    let principal = match under_lock {
+        true => state.accounts.identify(&key).await?,
+        false => state.accounts.authenticate(&key).await?,
+    };
+    vouch(request);
+    Ok(Some(principal))
 }
 
 impl<A: Access, T: FromRequest + 'static> FromRequest for Granted<A, T> {
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = Caller::from_request(request, payload);
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         async move {
-            let Caller(caller) = caller.await?;
+            let missing = || Problem::new(Code::Unauthenticated).field("Authorization");
+            let caller = caller(&request, A::UNDER_LOCK).await?.ok_or_else(missing)?;
             admit::<A>(&caller)?;
             // The body has been read by then and is kept with the request.
             let asked = T::from_request(&request, &mut Payload::None).await.map_err(Into::into)?;

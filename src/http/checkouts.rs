@@ -11,7 +11,7 @@ use crate::checkout::{CancelView, CheckoutView};
 use crate::checkout::{CheckoutSummary, Order, OrderLine};
 use crate::ground::{Amount, BookId, CheckoutId, Page};
 use crate::http::Problem;
-use crate::http::auth::{Customer, Granted, Reader};
+use crate::http::auth::{Customer, Granted, Reader, Spender};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader, OptionalJson};
 use crate::http::fields::{Quantity, SkuName};
 use crate::http::list::Several;
@@ -114,7 +114,7 @@ impl CheckoutRequest {
 #[post("/api/v1/checkouts")]
 pub async fn open_checkout(
     state: web::Data<AppState>,
-    access: Granted<Customer, (IdempotencyHeader, ApiJson<CheckoutRequest>)>,
+    access: Granted<Spender, (IdempotencyHeader, ApiJson<CheckoutRequest>)>,
 ) -> Result<HttpResponse, Problem> {
     let caller = access.caller;
     let (IdempotencyHeader(key), ApiJson(request)) = access.asked;

@@ -1,7 +1,7 @@
 //! What the floors below say went wrong, as problems.
 
 use crate::accounts::AccountError;
-use crate::checkout::CheckoutError;
+use crate::checkout::{CheckoutError, OrderFault};
 use crate::finance::FinanceError;
 use crate::http::{Code, Problem};
 use crate::ledger::SubmitError;
@@ -49,13 +49,15 @@ impl From<CheckoutError> for Problem {
     fn from(error: CheckoutError) -> Self {
         let say = |code| Self::new(code).detail(error.to_string());
         match &error {
-            CheckoutError::SkuUnknown { sku } => {
+            CheckoutError::Order(OrderFault::SkuUnknown { sku }) => {
                 say(Code::SkuUnknown).field("items").with("sku", sku.as_str())
             }
-            CheckoutError::SkuInactive { sku } => {
+            CheckoutError::Order(OrderFault::SkuInactive { sku }) => {
                 say(Code::SkuInactive).field("items").with("sku", sku.as_str())
             }
-            CheckoutError::TotalOutOfRange => say(Code::ValidationFailed).field("items"),
+            CheckoutError::Order(OrderFault::TotalOutOfRange) => {
+                say(Code::ValidationFailed).field("items")
+            }
             CheckoutError::ItemUnknown { .. } => say(Code::ValidationFailed).field("item"),
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown

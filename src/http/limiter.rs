@@ -1,12 +1,9 @@
 //! Token buckets for keys and addresses, in bounded memory.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::ground::Recent;
 use crate::http::Quota;
 
 /// What requests are counted by.
@@ -34,76 +31,33 @@ pub struct Decision {
 /// All buckets. A bucket is one number: the moment at which it will be full again (GCRA).
 #[derive(Debug)]
 pub struct Limiter {
-    shards: Vec<Mutex<Generations>>,
-    hasher: RandomState,
-    shard_entries: usize,
-}
-
-/// Two halves of a map: when the young one is full, the old one is dropped with what nobody used.
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<Subject, u64>,
-    old: HashMap<Subject, u64>,
-}
-
-impl Generations {
-    fn get(&self, subject: &Subject) -> Option<u64> {
-        self.young.get(subject).or_else(|| self.old.get(subject)).copied()
-    }
-
-    fn put(&mut self, subject: Subject, full_at: u64, entries_max: usize) {
-        if self.young.len() >= entries_max && !self.young.contains_key(&subject) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(subject, full_at);
-    }
+    full_at: Recent<Subject, u64>,
 }
 
 impl Limiter {
-    const SHARDS: usize = 16;
-
     /// Buckets for about so many subjects; beyond that, those not seen for longest are forgotten.
     pub fn new(entries_max: usize) -> Self {
-        Self {
-            shards: (0..Self::SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            shard_entries: entries_max.div_ceil(Self::SHARDS * 2).max(1),
-        }
+        Self { full_at: Recent::new(entries_max) }
     }
 
     /// Gives a key that has authenticated a bucket of its own. Keys that nobody vouched for count
     /// against their address, so that inventing keys gains nothing.
     pub fn vouch(&self, key_hash: [u8; 32]) {
         let subject = Subject::Key(key_hash);
-        self.with_shard(&subject, |shard| {
-            if shard.get(&subject).is_none() {
-                shard.put(subject, 0, self.shard_entries);
-            }
-        });
+        if self.full_at.get(&subject).is_none() {
+            self.full_at.change(subject, |before| ((), before.copied().unwrap_or(0)));
+        }
     }
 
     /// Whether somebody vouched for this key.
     pub fn is_vouched(&self, key_hash: [u8; 32]) -> bool {
-        let subject = Subject::Key(key_hash);
-        self.with_shard(&subject, |shard| shard.get(&subject).is_some())
+        self.full_at.get(&Subject::Key(key_hash)).is_some()
     }
 
     /// Takes one request out of a bucket, at a moment since the limiter was made.
     pub fn take(&self, subject: Subject, quota: Quota, now: Duration) -> Decision {
-        self.with_shard(&subject, |shard| {
-            let full_at = shard.get(&subject).unwrap_or(0);
-            let (decision, full_at) = decide(full_at, nanos(now), quota);
-            shard.put(subject, full_at, self.shard_entries);
-            decision
-        })
-    }
-
-    fn with_shard<R>(&self, subject: &Subject, act: impl FnOnce(&mut Generations) -> R) -> R {
-        let hash = self.hasher.hash_one(subject);
-        let index = usize::try_from(hash >> 60).unwrap_or(0) % Self::SHARDS;
-        // A bucket is one number that is replaced whole, so a poisoned lock guards nothing broken.
-        let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
-        act(&mut shard)
+        let now = nanos(now);
+        self.full_at.change(subject, |before| decide(before.copied().unwrap_or(0), now, quota))
     }
 }
 
@@ -158,23 +112,6 @@ mod tests {
         assert!(!at(10).allowed);
         assert_eq!(at(1_000).remaining, 2);
         assert!(limiter.take(address(2), QUOTA, Duration::ZERO).allowed);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_busy_are_remembered() {
-        let limiter = Limiter::new(320);
-        for n in 0..10_000 {
-            limiter.take(address(n), QUOTA, Duration::ZERO);
-            limiter.take(address(0), QUOTA, Duration::ZERO);
-        }
-        let entries: usize = limiter
-            .shards
-            .iter()
-            .map(|shard| shard.lock().unwrap())
-            .map(|shard| shard.young.len() + shard.old.len())
-            .sum();
-        assert!(entries <= 320, "{entries}");
-        assert!(!limiter.take(address(0), QUOTA, Duration::ZERO).allowed);
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod wallets;
 
 pub use actix_web::dev::ServerHandle;
 pub use api::{api_document, api_document_json, routes};
-pub use auth::{Caller, OptionalCaller};
+pub use auth::OptionalCaller;
 pub use client::ClientAddress;
 pub use code::{Code, CodeFacts};
 pub use metrics::{Gauge, GaugeSource, Metrics};

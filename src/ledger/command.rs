@@ -68,7 +68,8 @@ pub struct Decision {
     pub accepted: bool,
     /// The answer, or the refusal, as JSON.
     pub body: String,
-    /// Whether it is stored. Only a worker's finding that nothing is due is not.
+    /// Whether it is stored. What was found wrong with the question itself is not, and neither is a
+    /// worker's finding that nothing is due.
     pub kept: bool,
 }
 
@@ -81,6 +82,11 @@ impl Decision {
     /// Refused, with the reason.
     pub fn refuse<T: Serialize>(reason: &T) -> Self {
         Self { accepted: false, body: to_json(reason), kept: true }
+    }
+
+    /// Turned away before anything was decided: the same command may come again.
+    pub fn turn_away<T: Serialize>(reason: &T) -> Self {
+        Self { accepted: false, body: to_json(reason), kept: false }
     }
 
     /// A worker came too early or too late: nothing is due, and the same command may come again.
@@ -101,12 +107,14 @@ fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("answers are plain structs with string keys")
 }
 
-/// A stored decision, and whether it had been made before.
+/// A decision, and whether it had been made before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub accepted: bool,
     pub body: String,
     pub replayed: bool,
+    /// Whether it is stored: this will be the answer for ever.
+    pub kept: bool,
 }
 
 /// The ledger rows that a batch must read under the lock. Open lots are always read.

@@ -2,79 +2,84 @@ use chrono::TimeDelta;
 
 use crate::checkout::annex::{CheckoutRows, NewCheckout};
 use crate::checkout::view::CheckoutView;
-use crate::checkout::{CheckoutError, Item, Sku};
+use crate::checkout::{Item, OrderFault};
 use crate::ground::{Amount, BookId, CheckoutId, HoldId};
 use crate::ledger::Wants;
 use crate::ledger::{
     Annexes, Command, CommandIdentity, Decision, Desk, Fault, HoldRequest, Refusal,
 };
 
-use super::Order;
+use super::{Order, OrderLine};
 
 /// Opens a checkout: one hold per item, all or none.
 pub struct OpenCheckout {
-    account: BookId,
-    identity: CommandIdentity,
-    id: CheckoutId,
-    order: Order,
-    lines: Vec<Line>,
-}
-
-/// One item with the terms that it is frozen with.
-struct Line {
-    hold: HoldId,
-    quantity: i64,
-    amount: Amount,
-    sku: Sku,
+    pub(in crate::checkout) account: BookId,
+    pub(in crate::checkout) identity: CommandIdentity,
+    pub(in crate::checkout) order: Order,
 }
 
 impl OpenCheckout {
-    /// Looks the prices up and adds the total up. Nothing is decided yet.
-    pub fn plan(
-        account: BookId,
-        identity: CommandIdentity,
-        id: CheckoutId,
-        order: Order,
-        skus: &[Sku],
-        fresh: impl Fn() -> HoldId,
-    ) -> Result<Self, CheckoutError> {
-        let line = |wanted: &super::OrderLine| {
-            let sku = skus.iter().find(|sku| sku.sku == wanted.sku);
-            let sku = sku.ok_or_else(|| CheckoutError::SkuUnknown { sku: wanted.sku.clone() })?;
-            if !sku.terms.active {
-                return Err(CheckoutError::SkuInactive { sku: sku.sku.clone() });
+    /// The items, with the terms that the catalogue has for them: those they are frozen with.
+    fn items(&self, desk: &mut Desk<'_>) -> Result<Result<Vec<Item>, OrderFault>, Fault> {
+        let mut items = Vec::with_capacity(self.order.lines.len());
+        for (number, line) in (1..).zip(&self.order.lines) {
+            match self.item(desk, number, line)? {
+                Ok(item) => items.push(item),
+                Err(fault) => return Ok(Err(fault)),
             }
-            let amount = sku.terms.unit_price.checked_mul(wanted.quantity);
-            let amount = amount.ok_or(CheckoutError::TotalOutOfRange)?;
-            Ok(Line { hold: fresh(), quantity: wanted.quantity, amount, sku: sku.clone() })
-        };
-        let lines = order.lines.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-        Amount::sum(lines.iter().map(|l| l.amount)).ok_or(CheckoutError::TotalOutOfRange)?;
-        Ok(Self { account, identity, id, order, lines })
+        }
+        Ok(Ok(items))
     }
 
-    fn items(&self, desk: &Desk<'_>) -> Result<Vec<Item>, Fault> {
-        let item = |(position, line): (usize, &Line)| {
-            let number = i16::try_from(position.saturating_add(1)).map_err(|_| Fault::Overflow)?;
-            let terms = &line.sku.terms;
-            let life = TimeDelta::seconds(i64::from(terms.delivery_deadline_s));
-            Ok(Item {
-                item: number,
-                hold: line.hold,
-                sku: line.sku.sku.clone(),
-                sku_version: line.sku.version,
-                quantity: line.quantity,
-                unit_price: terms.unit_price,
-                submitted: 0,
-                settled: 0,
-                deliver_by: desk.book.now().checked_add_signed(life).ok_or(Fault::Overflow)?,
-                verification_deadline_s: terms.verification_deadline_s,
-                dispute_window_s: terms.dispute_window_s,
-                closed: false,
-            })
+    fn item(
+        &self,
+        desk: &mut Desk<'_>,
+        number: i16,
+        line: &OrderLine,
+    ) -> Result<Result<Item, OrderFault>, Fault> {
+        let now = desk.book.now();
+        let Some(listing) = desk.annexes.of::<CheckoutRows>().catalog.get(&line.sku) else {
+            return Ok(Err(OrderFault::SkuUnknown { sku: line.sku.clone() }));
         };
-        self.lines.iter().enumerate().map(item).collect()
+        if !listing.active {
+            return Ok(Err(OrderFault::SkuInactive { sku: line.sku.clone() }));
+        }
+        let life = TimeDelta::seconds(i64::from(listing.delivery_deadline_s));
+        Ok(Ok(Item {
+            item: number,
+            hold: HoldId::mint(desk.entropy, now, self.account.slot()),
+            sku: line.sku.clone(),
+            sku_version: listing.version,
+            quantity: line.quantity,
+            unit_price: listing.unit_price,
+            submitted: 0,
+            settled: 0,
+            deliver_by: now.checked_add_signed(life).ok_or(Fault::Overflow)?,
+            verification_deadline_s: listing.verification_deadline_s,
+            dispute_window_s: listing.dispute_window_s,
+            closed: false,
+        }))
     }
+
+    /// Why the key may not buy all of this.
+    fn refusal(&self, desk: &Desk<'_>) -> Option<Refusal> {
+        let Some(spender) = desk.book.spender(self.order.spender) else {
+            return Some(Refusal::KeyRevoked);
+        };
+        let skus: Vec<&str> = self.order.lines.iter().map(|line| line.sku.as_str()).collect();
+        spender.authorize(desk.book.now(), &skus).err()
+    }
+}
+
+/// The price of every item, and of all of them.
+fn prices(items: &[Item]) -> Option<(Vec<HoldRequest>, Amount)> {
+    let price = |item: &Item| {
+        let amount = item.price_of(item.quantity)?;
+        Some(HoldRequest { id: item.hold, amount })
+    };
+    let holds = items.iter().map(price).collect::<Option<Vec<_>>>()?;
+    let total = Amount::sum(holds.iter().map(|hold| hold.amount))?;
+    Some((holds, total))
 }
 
 impl Command for OpenCheckout {
@@ -87,39 +92,42 @@ impl Command for OpenCheckout {
     }
 
     fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
-        annexes.of::<CheckoutRows>();
+        let rows = annexes.of::<CheckoutRows>();
+        for line in &self.order.lines {
+            rows.want_sku(&line.sku);
+        }
         wants.spender(self.account, self.order.spender);
     }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
-        let Some(spender) = desk.book.spender(self.order.spender) else {
-            return Ok(Decision::refuse(&Refusal::KeyRevoked));
+        let items = match self.items(desk)? {
+            Ok(items) => items,
+            Err(fault) => return Ok(Decision::turn_away(&fault)),
         };
-        let skus: Vec<&str> = self.lines.iter().map(|line| line.sku.sku.as_str()).collect();
-        if let Err(refusal) = spender.authorize(desk.book.now(), &skus) {
+        let Some((holds, total)) = prices(&items) else {
+            return Ok(Decision::turn_away(&OrderFault::TotalOutOfRange));
+        };
+        if let Some(refusal) = self.refusal(desk) {
             return Ok(Decision::refuse(&refusal));
         }
-        let holds: Vec<_> =
-            self.lines.iter().map(|l| HoldRequest { id: l.hold, amount: l.amount }).collect();
-        let items = self.items(desk)?;
         let placed =
             desk.book.place_holds(desk.entropy, self.order.spender, &holds, self.order.max_total);
         if let Err(stop) = placed {
             return Decision::stopped(stop);
         }
-        let total = Amount::sum(holds.iter().map(|h| h.amount)).ok_or(Fault::Overflow)?;
+        let now = desk.book.now();
         let checkout = NewCheckout {
             account: self.account,
-            id: self.id,
+            id: CheckoutId::mint(desk.entropy, now, self.account.slot()),
             key: self.order.spender,
             max_total: self.order.max_total,
             total,
-            created_at: desk.book.now(),
+            created_at: now,
             items,
         };
         let view = CheckoutView::opened(&checkout);
+        desk.book.emit("checkout.opened", checkout.id.0);
         desk.annexes.of::<CheckoutRows>().open(checkout);
-        desk.book.emit("checkout.opened", self.id.0);
         Ok(Decision::accept(&view))
     }
 }

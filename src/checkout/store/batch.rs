@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::checkout::annex::{ChargeFacts, CheckoutRows};
+use crate::checkout::annex::{ChargeFacts, CheckoutRows, Listing};
 use crate::checkout::{Item, ResultFacts, ResultState};
 use crate::ground::{BookId, ChargeId, CheckoutId, HoldId};
 
@@ -12,6 +12,9 @@ pub(in crate::checkout) async fn read(
     tx: &mut PgConnection,
     rows: &mut CheckoutRows,
 ) -> Result<(), sqlx::Error> {
+    if !rows.wanted_skus.is_empty() {
+        read_catalog(tx, rows).await?;
+    }
     if !rows.wanted_items.is_empty() {
         read_items(tx, rows).await?;
     }
@@ -21,6 +24,33 @@ pub(in crate::checkout) async fn read(
     if !rows.wanted_charges.is_empty() {
         read_charges(tx, rows).await?;
     }
+    Ok(())
+}
+
+/// The catalogue is read with everything else that the decision depends on, so that whoever has
+/// changed a price finds it charged from then on.
+async fn read_catalog(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<(), sqlx::Error> {
+    let skus: Vec<_> = rows.wanted_skus.iter().cloned().collect();
+    let found = sqlx::query!(
+        "select sku, version, unit_price, delivery_deadline_s, verification_deadline_s,
+                dispute_window_s, active
+         from sku where sku = any($1)",
+        &skus
+    )
+    .fetch_all(tx)
+    .await?;
+    let listings = found.into_iter().map(|row| {
+        let listing = Listing {
+            version: row.version,
+            unit_price: amount(row.unit_price),
+            delivery_deadline_s: row.delivery_deadline_s,
+            verification_deadline_s: row.verification_deadline_s,
+            dispute_window_s: row.dispute_window_s,
+            active: row.active,
+        };
+        (row.sku, listing)
+    });
+    rows.catalog = listings.collect();
     Ok(())
 }
 

@@ -59,22 +59,6 @@ pub(in crate::checkout) async fn list(
     Ok(rows.into_iter().map(Sku::from).collect())
 }
 
-pub(in crate::checkout) async fn find(
-    pool: &PgPool,
-    skus: &[String],
-) -> Result<Vec<Sku>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select sku, title, unit, unit_price, criteria, delivery_deadline_s,
-                verification_deadline_s, dispute_window_s, active, version, updated_at
-         from sku where sku = any($1)",
-        skus
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(Sku::from).collect())
-}
-
 pub(in crate::checkout) async fn put(
     pool: &PgPool,
     sku: &str,

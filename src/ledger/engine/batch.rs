@@ -108,7 +108,7 @@ impl Decisions<'_> {
         let key = (book, identity.command);
         let again = |first: Fingerprint, accepted: bool, body: &str| {
             if first == identity.fingerprint {
-                Ok(Outcome { accepted, body: body.to_owned(), replayed: true })
+                Ok(Outcome { accepted, body: body.to_owned(), replayed: true, kept: true })
             } else {
                 Err(SubmitError::Conflict)
             }
@@ -123,12 +123,12 @@ impl Decisions<'_> {
         let entropy = self.workshop.entropy.as_ref();
         let decision = decide(command, state, &mut self.annexes, entropy)?;
         let at = state.now;
-        let (accepted, body) = (decision.accepted, decision.body.clone());
-        if decision.kept {
+        let (accepted, body, kept) = (decision.accepted, decision.body.clone(), decision.kept);
+        if kept {
             self.here.insert(key, self.kept.len());
             self.kept.push(Decided { book, identity, decision, at });
         }
-        Ok(Ok(Outcome { accepted, body, replayed: false }))
+        Ok(Ok(Outcome { accepted, body, replayed: false, kept }))
     }
 }
 

@@ -12,7 +12,6 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, LotId};
-use crate::ledger::{CommandIdentity, Outcome, SubmitError};
 
 /// Opens a customer's book. It must be committed before the book's first command. Opening it again
 /// changes nothing.
@@ -27,32 +26,6 @@ pub async fn open_book(pool: &PgPool, book: BookId, at: DateTime<Utc>) -> Result
     .execute(pool)
     .await?;
     Ok(())
-}
-
-/// The outcome that a command had before, if it had one. For floors that cannot even make the command
-/// any more, because what it named has changed since: the first answer stands all the same.
-pub async fn recorded(
-    pool: &PgPool,
-    book: BookId,
-    identity: CommandIdentity,
-) -> Result<Option<Outcome>, SubmitError> {
-    let row = sqlx::query!(
-        "select fingerprint, accepted, body from outcome
-         where slot = $1 and book_id = $2 and command = $3",
-        book.slot().sql(),
-        book.0,
-        identity.command.as_slice()
-    )
-    .fetch_optional(pool)
-    .await
-    .map_err(|_| SubmitError::Unavailable)?;
-    match row {
-        None => Ok(None),
-        Some(row) if row.fingerprint == identity.fingerprint.0 => {
-            Ok(Some(Outcome { accepted: row.accepted, body: row.body, replayed: true }))
-        }
-        Some(_) => Err(SubmitError::Conflict),
-    }
 }
 
 /// The balances of a book that its owner sees.

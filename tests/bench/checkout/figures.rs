@@ -136,10 +136,8 @@ impl Figures {
         let done = count(samples.iter().map(|s| s.done).sum::<u64>()).max(1.0);
         let per = |of: fn(&Spent) -> f64| samples.iter().map(|s| of(&s.spent)).sum::<f64>() / done;
         let (rate, p50, p99, p999) = (self.rate(name), at(500), at(990), at(999));
-        let (txs, rows, wal) =
-            (per(|s| s.transactions), per(|s| s.rows), per(|s| s.wal_bytes));
-        let (postgres, service) =
-            (per(|s| s.postgres_cpu) * 1e6, per(|s| s.service_cpu) * 1e6);
+        let (txs, rows, wal) = (per(|s| s.transactions), per(|s| s.rows), per(|s| s.wal_bytes));
+        let (postgres, service) = (per(|s| s.postgres_cpu) * 1e6, per(|s| s.service_cpu) * 1e6);
         println!(
             "{name:<24} {rate:>9.0}/s  p50 {p50:>7.2} p99 {p99:>7.2} p99.9 {p999:>7.2} ms  \
              {txs:>6.3} tx {rows:>5.1} rows {wal:>6.0} WAL B  cpu {postgres:>4.0} + {service:>4.0} us"

@@ -1,10 +1,10 @@
 //! A lean HTTP load generator: keep-alive connections on one thread, requests made by hand. Anything
 //! more comfortable costs as much as the service that it measures.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -15,7 +15,9 @@ use plan::Plan;
 
 fn main() {
     let plan = Plan::from_args(std::env::args().skip(1)).unwrap_or_else(|problem| {
-        eprintln!("{problem}\nusage: cargo bench --bench checkout [-- [--quick] [--grow TRANSFERS]]");
+        eprintln!(
+            "{problem}\nusage: cargo bench --bench checkout [-- [--quick] [--grow TRANSFERS]]"
+        );
         std::process::exit(2);
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

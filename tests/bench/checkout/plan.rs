@@ -96,11 +96,9 @@ impl Plan {
             let spent = Meter::start(world, None).await;
             let sample = in_process(world, self.slice).await;
             figures.add("c_engine", spent.stop(world, sample).await);
-            for (name, choice) in [
-                ("d_uniform", Choice::Uniform),
-                ("d_zipf", Choice::Zipf),
-                ("d_hot", Choice::Hot),
-            ] {
+            for (name, choice) in
+                [("d_uniform", Choice::Uniform), ("d_zipf", Choice::Zipf), ("d_hot", Choice::Hot)]
+            {
                 let operation = Checkout { world: world.clone(), choice };
                 let sample = self.press(world, service, operation, None).await;
                 figures.add(name, sample);

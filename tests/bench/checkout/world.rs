@@ -49,9 +49,7 @@ pub struct World {
 /// Starts Postgres as the service does and opens the accounts through the engine.
 pub async fn open() -> (Arc<World>, ManagedPostgres) {
     let root = std::env::temp_dir().join(format!("bursar-bench-{}", std::process::id()));
-    let managed = ManagedPostgres::start(&root, &surroundings())
-        .await
-        .expect("Postgres starts");
+    let managed = ManagedPostgres::start(&root, &surroundings()).await.expect("Postgres starts");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let owner = managed.connect_options(Role::Owner);
     db::migrate(&owner, Mode::Test).await.expect("the schema is made");
@@ -60,8 +58,7 @@ pub async fn open() -> (Arc<World>, ManagedPostgres) {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let money = db::service_pool(service.clone(), 3);
     let engine = Engine::start(money, clock.clone(), entropy.clone(), EngineSettings::default());
-    let checkouts =
-        Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
+    let checkouts = Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
     let buyers = sign_up(&pool, &engine, &clock, &entropy).await;
     list_sku(&checkouts).await;
     let world = World {
