@@ -4,6 +4,10 @@
 --
 -- slot is the last byte of the book's id (0 to 255) and leads every key: it is the distribution
 -- column when the database grows past one machine.
+--
+-- What has an id of its own is keyed by (slot, id), not by book: ids are UUIDv7, so a slot's new rows
+-- all go to the right edge of its part of the index, and 256 pages take every insert. Keys that begin
+-- with the book have as many edges as there are busy books; only what is read by book has them.
 
 -- The chart of accounts: the same roles in every book.
 create table role (
@@ -149,7 +153,7 @@ create table hold (
   draw_lots      uuid[]      not null,
   draw_amounts   bigint[]    not null,
   placed_at      timestamptz not null,
-  primary key (slot, book_id, hold_id),
+  primary key (slot, hold_id),
   constraint hold_taken_within_amount check (captured + released <= amount),
   constraint hold_reversed_within_captured check (reversed <= captured),
   constraint hold_draws_pair check (cardinality(draw_lots) = cardinality(draw_amounts)
@@ -170,7 +174,7 @@ create table capture (
   amount         bigint      not null check (amount > 0),
   reversed       bigint      not null default 0,
   captured_at    timestamptz not null,
-  primary key (slot, book_id, capture_id),
+  primary key (slot, capture_id),
   constraint capture_reversed_within_amount check (reversed between 0 and amount)
 ) with (fillfactor = 70);
 grant select, insert on capture to bursar_service;
@@ -219,17 +223,18 @@ create table cap_usage (
 grant select, insert on cap_usage to bursar_service;
 grant update (used) on cap_usage to bursar_service;
 
--- Frozen outcomes, refusals included, without expiry. command is the SHA-256 of principal and
--- idempotency key; fingerprint is that of the request.
+-- Frozen outcomes, refusals included, without expiry. command is made of the SHA-256 of principal and
+-- idempotency key, or of the effect; fingerprint is that of the request. The key is random by nature,
+-- so it is kept short: it is the one index whose every page is written to.
 create table outcome (
   slot        smallint    not null,
   book_id     uuid        not null,
-  command     bytea       not null check (length(command) = 32),
+  command     uuid        not null,
   fingerprint bytea       not null check (length(fingerprint) = 32),
   accepted    boolean     not null,
   recorded_at timestamptz not null,
   body        text        not null,
-  primary key (slot, book_id, command)
+  primary key (slot, command)
 );
 grant select, insert on outcome to bursar_service;
 call make_append_only('outcome');

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::ground::{BookId, ChargeId, Entropy, Fingerprint, HoldId, KeyId, sha256};
 
@@ -15,8 +16,8 @@ use super::{Book, Fault};
 /// What makes a command the same command: whoever sends it again gets the first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommandIdentity {
-    /// SHA-256 of principal and key, unique in the book.
-    pub command: [u8; 32],
+    /// Made of principal and key, or of the effect: unique in the book.
+    pub command: Uuid,
     /// What was asked. The same command with another fingerprint is a conflict.
     pub fingerprint: Fingerprint,
 }
@@ -24,15 +25,25 @@ pub struct CommandIdentity {
 impl CommandIdentity {
     /// The identity of a request by a principal with its own idempotency key.
     pub fn of_request(principal: KeyId, key: &str, fingerprint: Fingerprint) -> Self {
-        let command = sha256([b"request".as_slice(), principal.0.as_bytes(), key.as_bytes()]);
-        Self { command, fingerprint }
+        let parts = [b"request".as_slice(), principal.0.as_bytes(), key.as_bytes()];
+        Self { command: name(sha256(parts)), fingerprint }
     }
 
     /// The identity of an effect, such as `topup:<id>:credit`: doing it again is harmless.
     pub fn of_effect(effect: &str) -> Self {
-        let command = sha256([b"effect".as_slice(), effect.as_bytes()]);
+        let command = name(sha256([b"effect".as_slice(), effect.as_bytes()]));
         Self { command, fingerprint: Fingerprint(sha256([effect.as_bytes()])) }
     }
+}
+
+/// The first bytes of a hash as a UUID of version 8 (RFC 9562): half as wide in the one index whose
+/// order is random, and still 122 bits.
+fn name(hash: [u8; 32]) -> Uuid {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(hash) {
+        *to = from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// One business act on one book.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::ground::{BookId, Entropy, Fingerprint};
 use crate::ledger::command::Books;
 use crate::ledger::store::read::Stored;
@@ -79,7 +81,7 @@ pub(super) async fn run(
 }
 
 /// A command's key in its book.
-type Key = (BookId, [u8; 32]);
+type Key = (BookId, Uuid);
 
 /// The decisions of one batch, in the order of its commands.
 struct Decisions<'a> {

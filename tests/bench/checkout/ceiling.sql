@@ -2,7 +2,7 @@
 -- open lot of its book, counted by the caps of its account.
 with op as materialized (
   select u.*, row_number() over book_order as k, count(*) over (partition by slot, book_id) as c
-  from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::bytea[],
+  from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
               $8::bytea[], $9::text[]) with ordinality
        as u(slot, book_id, key_id, transaction_id, hold_id, checkout_id, command, fingerprint, body, n)
   window book_order as (partition by slot, book_id order by n)),

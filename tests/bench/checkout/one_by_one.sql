@@ -2,7 +2,7 @@
 -- idempotency key, the spender, the caps and the balance.
 create or replace function bench_checkout(
   p_slot smallint, p_book uuid, p_key uuid, p_transaction uuid, p_hold uuid, p_checkout uuid,
-  p_command bytea, p_fingerprint bytea, p_body text, p_price bigint, p_sku text
+  p_command uuid, p_fingerprint bytea, p_body text, p_price bigint, p_sku text
 ) returns text language plpgsql as $$
 declare
   b book;
@@ -14,7 +14,7 @@ begin
   select * into b from book where slot = p_slot and book_id = p_book for no key update;
   at := greatest(b.recorded_at, clock_timestamp());
   select body into stored from outcome
-   where slot = p_slot and book_id = p_book and command = p_command;
+   where slot = p_slot and command = p_command and book_id = p_book;
   if found then
     return stored;
   end if;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bursar::ground::{CheckoutId, Entropy, HoldId, SystemEntropy, TransactionId, sha256};
+use bursar::ground::{CheckoutId, Entropy, HoldId, SystemEntropy, TransactionId};
+use bursar::ledger::CommandIdentity;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -39,7 +40,7 @@ struct Columns {
     transactions: Vec<Uuid>,
     holds: Vec<Uuid>,
     checkouts: Vec<Uuid>,
-    commands: Vec<Vec<u8>>,
+    commands: Vec<Uuid>,
     fingerprints: Vec<Vec<u8>>,
     bodies: Vec<String>,
 }
@@ -56,9 +57,9 @@ impl Columns {
         self.transactions.push(TransactionId::mint(entropy, at, slot).0);
         self.holds.push(HoldId::mint(entropy, at, slot).0);
         self.checkouts.push(id.0);
-        let command = sha256([b"bench".as_slice(), &n.to_be_bytes()]);
-        self.commands.push(command.to_vec());
-        self.fingerprints.push(sha256([b"order".as_slice()]).to_vec());
+        let identity = CommandIdentity::of_effect(&format!("bench:{n}"));
+        self.commands.push(identity.command);
+        self.fingerprints.push(identity.fingerprint.0.to_vec());
         self.bodies.push(stored_body(id, buyer.account, at));
     }
 }

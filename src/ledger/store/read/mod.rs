@@ -94,18 +94,18 @@ pub struct Stored {
 pub async fn outcomes(
     tx: &mut PgConnection,
     commands: &[(BookId, CommandIdentity)],
-) -> Result<HashMap<(BookId, [u8; 32]), Stored>, sqlx::Error> {
+) -> Result<HashMap<(BookId, Uuid), Stored>, sqlx::Error> {
     let slots: Vec<i16> = commands.iter().map(|(book, _)| book.slot().sql()).collect();
     let books: Vec<Uuid> = commands.iter().map(|(book, _)| book.0).collect();
-    let keys: Vec<Vec<u8>> = commands.iter().map(|(_, id)| id.command.to_vec()).collect();
+    let keys: Vec<Uuid> = commands.iter().map(|(_, id)| id.command).collect();
     let rows = sqlx::query!(
         r#"select u.n as "n!", o.fingerprint as "fingerprint!", o.accepted as "accepted!",
                   o.body as "body!"
-           from unnest($1::smallint[], $2::uuid[], $3::bytea[]) with ordinality
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) with ordinality
                 as u(slot, book_id, command, n)
            cross join lateral (
              select fingerprint, accepted, body from outcome
-             where slot = u.slot and book_id = u.book_id and command = u.command limit 1) o"#,
+             where slot = u.slot and command = u.command and book_id = u.book_id limit 1) o"#,
         &slots,
         &books,
         &keys

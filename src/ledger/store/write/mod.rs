@@ -195,11 +195,11 @@ async fn insert_outcomes(tx: &mut PgConnection, decided: &[Decided]) -> Result<(
     }
     sqlx::query!(
         "insert into outcome (slot, book_id, command, fingerprint, accepted, recorded_at, body)
-         select * from unnest($1::smallint[], $2::uuid[], $3::bytea[], $4::bytea[], $5::boolean[],
+         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::bytea[], $5::boolean[],
                               $6::timestamptz[], $7::text[])",
         &decided.iter().map(|d| d.book.slot().sql()).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.book.0).collect::<Vec<_>>(),
-        &decided.iter().map(|d| d.identity.command.to_vec()).collect::<Vec<_>>(),
+        &decided.iter().map(|d| d.identity.command).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.identity.fingerprint.0.to_vec()).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.decision.accepted).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.at).collect::<Vec<_>>(),
