@@ -15,6 +15,7 @@ mod ledger;
 mod managed;
 mod official;
 mod peer;
+mod replicas;
 mod sandbox;
 mod startup;
 mod support;

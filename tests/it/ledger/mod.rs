@@ -6,7 +6,7 @@ mod commands;
 mod failure;
 mod golden;
 mod guards;
-mod invariants;
+pub mod invariants;
 mod jam;
 mod lanes;
 mod life;
