@@ -5,6 +5,7 @@
 mod api;
 mod bad_input;
 mod chain;
+mod crash;
 mod facilitator;
 mod finance;
 mod guide;

@@ -15,4 +15,4 @@ mod plan;
 mod race;
 mod refusals;
 mod rows;
-mod scene;
+pub mod scene;

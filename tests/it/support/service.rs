@@ -144,6 +144,11 @@ impl Service {
         (text("account_id"), text("api_key"))
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub fn tell_to_stop(&self) {
         let id = self.child.id().to_string();
