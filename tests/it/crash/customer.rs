@@ -65,12 +65,12 @@ impl Customer {
     /// Does one thing after the other until the shop closes.
     pub async fn shop(mut self, world: Arc<World>, mut dice: Dice) -> Self {
         while !world.closing.load(Ordering::Relaxed) {
-            match dice.below(24) {
-                0..9 => self.open(&world, &mut dice).await,
-                9..13 => self.deliver(&world, &mut dice).await,
-                13..18 => self.judge(&world, &mut dice).await,
-                18..20 => self.cancel(&world, &mut dice).await,
-                20..23 => self.reverse(&world, &mut dice).await,
+            match dice.below(48) {
+                0..18 => self.open(&world, &mut dice).await,
+                18..26 => self.deliver(&world, &mut dice).await,
+                26..36 => self.judge(&world, &mut dice).await,
+                36..40 => self.cancel(&world, &mut dice).await,
+                40..47 => self.reverse(&world, &mut dice).await,
                 _ => self.top_up(&world).await,
             }
         }

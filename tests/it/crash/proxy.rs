@@ -2,7 +2,7 @@
 //! COMMIT, before it goes up or before its reply comes down.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,9 @@ pub enum Cut {
     AfterCommit,
     /// Any message of either side is lost.
     Anywhere,
+    /// The server has committed, and its reply does not come. The connection stays, until one of its
+    /// ends is killed.
+    Stall,
 }
 
 /// What a message is, as far as cutting goes.
@@ -43,8 +46,7 @@ struct Shared {
     armed: Mutex<Option<Armed>>,
     cuts: watch::Sender<usize>,
     /// How many of each kind of cut there were, in the order of [`Cut`].
-    counts: [AtomicUsize; 3],
-    connections: AtomicU32,
+    counts: [AtomicUsize; 4],
 }
 
 struct Armed {
@@ -62,13 +64,11 @@ impl Proxy {
             armed: Mutex::default(),
             cuts: watch::Sender::new(0),
             counts: Default::default(),
-            connections: AtomicU32::default(),
         });
         let proxy = Self { port, shared: shared.clone() };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 client.set_nodelay(true).unwrap();
-                shared.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(shared.clone(), client));
             }
         });
@@ -84,21 +84,22 @@ impl Proxy {
         *self.shared.armed.lock().unwrap() = None;
     }
 
-    /// How many cuts there were: before COMMIT, after it, anywhere.
-    pub fn counts(&self) -> [usize; 3] {
-        [0, 1, 2].map(|n| self.shared.counts[n].load(Ordering::Relaxed))
+    /// How many cuts there were: before COMMIT, after it, anywhere, and stalled ones.
+    pub fn counts(&self) -> [usize; 4] {
+        [0, 1, 2, 3].map(|n| self.shared.counts[n].load(Ordering::Relaxed))
     }
 }
 
 impl Shared {
-    /// Whether this message is the end of its connection.
-    fn cuts(&self, kind: Kind) -> bool {
+    /// Whether and how this message is the end of its connection.
+    fn cuts(&self, kind: Kind) -> Option<Cut> {
         let mut armed = self.armed.lock().unwrap();
-        let Some(armed) = armed.as_mut() else { return false };
+        let armed = armed.as_mut()?;
         let (fits, chance) = match armed.cut {
             Cut::BeforeCommit => (kind == Kind::Commit, 2),
             Cut::AfterCommit => (kind == Kind::Committed, 2),
             Cut::Anywhere => (true, 40),
+            Cut::Stall => (kind == Kind::Committed, 1),
         };
         let cuts = fits && armed.dice.below(chance) == 0;
         if cuts {
@@ -106,11 +107,12 @@ impl Shared {
                 Cut::BeforeCommit => 0,
                 Cut::AfterCommit => 1,
                 Cut::Anywhere => 2,
+                Cut::Stall => 3,
             };
             self.counts[place].fetch_add(1, Ordering::Relaxed);
             self.cuts.send_modify(|cuts| *cuts += 1);
         }
-        cuts
+        cuts.then_some(armed.cut)
     }
 }
 
@@ -134,7 +136,7 @@ async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: tokio::net::unix::
             let text = String::from_utf8_lossy(&message[5..]).to_ascii_lowercase();
             text.split('\0').any(|part| part.trim_end_matches(';').trim() == "commit")
         };
-        if shared.cuts(if commits { Kind::Commit } else { Kind::Other }) {
+        if shared.cuts(if commits { Kind::Commit } else { Kind::Other }).is_some() {
             return;
         }
         if to.write_all(&message).await.is_err() {
@@ -147,8 +149,13 @@ async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: tokio::net::unix::
 async fn down(shared: &Shared, mut from: tokio::net::unix::OwnedReadHalf, mut to: OwnedWriteHalf) {
     while let Some((kind, message)) = read(&mut from, true).await {
         let committed = kind == b'C' && message[5..] == *b"COMMIT\0";
-        if shared.cuts(if committed { Kind::Committed } else { Kind::Other }) {
-            return;
+        match shared.cuts(if committed { Kind::Committed } else { Kind::Other }) {
+            None => {}
+            Some(Cut::Stall) => {
+                while read(&mut from, true).await.is_some() {}
+                return;
+            }
+            Some(Cut::BeforeCommit | Cut::AfterCommit | Cut::Anywhere) => return,
         }
         if to.write_all(&message).await.is_err() {
             return;

@@ -41,6 +41,10 @@ pub enum Kill {
     Postgres,
     /// The service and every process of Postgres at once.
     Both,
+    /// The service, while the reply to a COMMIT is on its way to it.
+    ServiceAtCommit,
+    /// Every process of Postgres, while the reply to a COMMIT is on its way.
+    PostgresAtCommit,
     /// Connections between the two.
     Cut(Cut),
 }
@@ -154,8 +158,8 @@ impl Site {
         self.customers = join_all((0..count).map(|n| Customer::sign_up(world, n))).await;
     }
 
-    /// Kills something under load, brings it back, and looks at everything.
-    pub async fn round(&mut self, kill: Kill, dice: &mut Dice) {
+    /// Kills something under load, after so many operations, brings it back, and looks at everything.
+    pub async fn round(&mut self, kill: Kill, moment: usize, dice: &mut Dice) {
         let world = self.world.clone();
         world.closing.store(false, Ordering::Relaxed);
         let shops: Vec<JoinHandle<Customer>> = std::mem::take(&mut self.customers)
@@ -163,8 +167,7 @@ impl Site {
             .map(|customer| tokio::spawn(customer.shop(world.clone(), dice.split())))
             .collect();
         let newcomers = tokio::spawn(customer::newcomers(world.clone()));
-        // At a random moment, told in operations.
-        let (mut acknowledged, moment) = (world.acknowledged.subscribe(), 10 + dice.below(120));
+        let mut acknowledged = world.acknowledged.subscribe();
         let until = *acknowledged.borrow() + moment;
         acknowledged.wait_for(|count| *count >= until).await.unwrap();
         let done = tokio::time::timeout(PATIENCE, self.strike(kill, dice)).await;
@@ -183,6 +186,7 @@ impl Site {
         }
         self.check().await;
         self.rounds += 1;
+        eprintln!("round {}: {kill:?} after {moment} operations", self.rounds);
     }
 
     async fn strike(&mut self, kill: Kill, dice: &mut Dice) {
@@ -191,6 +195,17 @@ impl Site {
                 self.announce(None);
                 drop(self.service.take());
                 self.start_service();
+            }
+            Kill::ServiceAtCommit => {
+                self.proxy.cut(Cut::Stall, 1, dice.split()).await;
+                self.announce(None);
+                drop(self.service.take());
+                self.start_service();
+            }
+            Kill::PostgresAtCommit => {
+                self.proxy.cut(Cut::Stall, 1, dice.split()).await;
+                slay(&self.processes());
+                self.start_postgres().await;
             }
             Kill::Postmaster => {
                 slay(&[self.postmaster()]);
@@ -273,10 +288,11 @@ impl Site {
     pub async fn close(mut self) {
         let postgres = self.postgres.take().unwrap();
         assert_checks(&postgres.url(Role::Service));
-        let [before, after, anywhere] = self.proxy.counts();
+        let [before, after, anywhere, stalled] = self.proxy.counts();
         eprintln!(
             "{} rounds: {} operations acknowledged and repeated, {} requests lost, {} told to come \
-             again; connections cut: {before} before COMMIT, {after} after it, {anywhere} anywhere",
+             again; connections cut: {before} before COMMIT, {after} after it, {anywhere} anywhere; {stalled} \
+             replies to COMMIT withheld",
             self.rounds,
             self.operations,
             self.world.lost.load(Ordering::Relaxed),
