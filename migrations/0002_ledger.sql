@@ -50,7 +50,7 @@ insert into movement (movement, name, debit, credit) values
 create table book (
   slot             smallint    not null,
   book_id          uuid        not null,
-  kind             text        not null check (kind in ('customer', 'house')),
+  kind             text        not null default 'customer' check (kind in ('customer', 'house')),
   version          bigint      not null default 0 check (version >= 0),
   event_seq        bigint      not null default 0 check (event_seq >= 0),
   recorded_at      timestamptz not null,
@@ -76,7 +76,9 @@ create table book (
   constraint book_promo_matches check (promo_issued = promo + promo_held),
   constraint book_reversed_within_revenue check (reversed_revenue <= revenue)
 ) with (fillfactor = 50);
-grant select, insert on book to bursar_service;
+-- A book begins empty: nothing else can be inserted.
+grant select on book to bursar_service;
+grant insert (slot, book_id, recorded_at, created_at) on book to bursar_service;
 grant update (version, event_seq, recorded_at, frozen_at, settled_usdc, prepaid, held, promo_issued,
               promo, promo_held, revenue, reversed_revenue, breakage) on book to bursar_service;
 
@@ -253,3 +255,66 @@ grant select, insert on outbox to bursar_service;
 call make_append_only('outbox');
 
 grant select on role, movement to bursar_service;
+
+-- What the constraints above cannot say, because it is about two rows or about a row's past.
+
+-- The transfer before each transfer exists. With the primary key that leaves no gap and no repeat.
+-- Only where a book begins within the statement's rows, which come in order, its last row before is
+-- looked up; rows in any other order cost more look-ups. A scalar subquery has one plan, and that is
+-- not a scan of the table, whatever the statistics of a young table say.
+create function refuse_version_gap() returns trigger language plpgsql set enable_seqscan = off as $$
+declare
+  lonely record;
+begin
+  select * into lonely from (
+    select slot, book_id, version, lag(book_id) over () as book_before,
+           lag(version) over () as version_before
+    from inserted) i
+  where version > 1
+    and (book_before is distinct from book_id or version_before is distinct from version - 1)
+    and (select true from transfer t where t.slot = i.slot and t.book_id = i.book_id
+           and t.version = i.version - 1) is null
+  limit 1;
+  if found then
+    raise exception 'book % has no version before %', lonely.book_id, lonely.version
+      using errcode = 'restrict_violation', constraint = tg_name, table = tg_table_name;
+  end if;
+  return null;
+end
+$$;
+create trigger transfer_versions_have_no_gap after insert on transfer
+  referencing new table as inserted for each statement execute function refuse_version_gap();
+
+-- A capture lies within what its hold counts as captured, which is bounded by a CHECK.
+create function refuse_capture_beyond_hold() returns trigger language plpgsql
+set enable_seqscan = off as $$
+declare
+  beyond record;
+begin
+  select capture_id into beyond from inserted i
+  where draw_offset + amount > coalesce((
+    select h.captured from hold h
+    where h.slot = i.slot and h.book_id = i.book_id and h.hold_id = i.hold_id), 0)
+  limit 1;
+  if found then
+    raise exception 'capture % exceeds its hold', beyond.capture_id
+      using errcode = 'restrict_violation', constraint = tg_name, table = tg_table_name;
+  end if;
+  return null;
+end
+$$;
+create trigger capture_within_hold after insert on capture
+  referencing new table as inserted for each statement execute function refuse_capture_beyond_hold();
+
+create trigger book_never_goes_back after update on book for each row
+  when (new.version < old.version or new.event_seq < old.event_seq
+        or new.recorded_at < old.recorded_at)
+  execute function refuse_step();
+create trigger hold_counts_up after update on hold for each row
+  when (new.captured < old.captured or new.released < old.released or new.reversed < old.reversed)
+  execute function refuse_step();
+create trigger capture_counts_up after update on capture for each row
+  when (new.reversed < old.reversed) execute function refuse_step();
+create trigger spender_stays_revoked after update on spender for each row
+  when (old.revoked_at is not null and new.revoked_at is distinct from old.revoked_at)
+  execute function refuse_step();

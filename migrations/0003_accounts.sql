@@ -25,7 +25,9 @@ create table api_key (
   revoked_at timestamptz,
   primary key (slot, book_id, key_id)
 );
-grant select, insert on api_key to bursar_service;
+grant select on api_key to bursar_service;
+grant insert (slot, book_id, key_id, role, name, hint, skus, created_at, expires_at)
+  on api_key to bursar_service;
 grant update (revoked_at) on api_key to bursar_service;
 
 -- Counted budgets: signups per address and hour, promotional grants per day (micro-dollars).
@@ -45,5 +47,12 @@ create table wallet_challenge (
   expires_at timestamptz not null,
   used_at    timestamptz
 );
-grant select, insert, delete on wallet_challenge to bursar_service;
+grant select, delete on wallet_challenge to bursar_service;
+grant insert (nonce, issued_at, expires_at) on wallet_challenge to bursar_service;
 grant update (used_at) on wallet_challenge to bursar_service;
+
+create trigger api_key_stays_revoked after update on api_key for each row
+  when (old.revoked_at is not null and new.revoked_at is distinct from old.revoked_at)
+  execute function refuse_step();
+create trigger wallet_challenge_used_once after update on wallet_challenge for each row
+  when (old.used_at is not null) execute function refuse_step();

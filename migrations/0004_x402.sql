@@ -32,7 +32,11 @@ create table topup (
 ) with (fillfactor = 70);
 create index topup_open on topup (state, updated_at) where state in ('claimed', 'settling', 'settled', 'unknown');
 create index topup_settlement on topup (settlement_tx) where settlement_tx is not null;
-grant select, insert on topup to bursar_service;
+grant select on topup to bursar_service;
+-- A top-up begins without a settlement and without a credit.
+grant insert (slot, book_id, topup_id, state, amount, x402_version, network, asset, payer, nonce,
+              pay_to, valid_before, facilitator_url, payload, requirements, keyed, created_at,
+              updated_at) on topup to bursar_service;
 grant update (state, attempt, settlement_tx, reason, updated_at, credited_at) on topup to bursar_service;
 
 -- What the facilitator and the chain said, and what was decided from it. Never the signature.
@@ -74,3 +78,6 @@ create table sandbox_settlement (
 );
 grant select, insert on sandbox_settlement to bursar_service;
 call make_append_only('sandbox_settlement');
+
+create trigger topup_outcome_is_final after update on topup for each row
+  when (old.state in ('credited', 'rejected')) execute function refuse_step();

@@ -32,7 +32,9 @@ create table checkout (
   constraint checkout_within_max_total check (total > 0 and total <= max_total)
 ) with (fillfactor = 80);
 create index checkout_by_book on checkout (slot, book_id, checkout_id);
-grant select, insert on checkout to bursar_service;
+grant select on checkout to bursar_service;
+grant insert (slot, book_id, checkout_id, key_id, max_total, total, created_at)
+  on checkout to bursar_service;
 grant update (canceled_at) on checkout to bursar_service;
 
 -- One item of a checkout; its id is its hold's id. Prices and deadlines are frozen here.
@@ -57,7 +59,11 @@ create table checkout_item (
   constraint checkout_item_settled_within_quantity check (settled between 0 and quantity)
 ) with (fillfactor = 70);
 create index checkout_item_due on checkout_item (deliver_by) where not closed;
-grant select, insert on checkout_item to bursar_service;
+grant select on checkout_item to bursar_service;
+-- An item begins open, with nothing submitted.
+grant insert (slot, book_id, checkout_id, item, hold_id, sku, sku_version, quantity, unit_price,
+              deliver_by, verification_deadline_s, dispute_window_s)
+  on checkout_item to bursar_service;
 grant update (submitted, settled, closed) on checkout_item to bursar_service;
 
 create table result (
@@ -83,7 +89,10 @@ create table result (
   constraint result_charge_when_captured check ((state = 'captured') = (charge_id is not null))
 ) with (fillfactor = 70);
 create index result_due on result (verify_by) where state = 'verifying';
-grant select, insert on result to bursar_service;
+grant select on result to bursar_service;
+-- A result begins without an outcome.
+grant insert (slot, book_id, checkout_id, result_id, item, quantity, state, evidence, evidence_hash,
+              submitted_by, submitted_at, verify_by) on result to bursar_service;
 grant update (state, accepted, verdict, decided_at, charge_id) on result to bursar_service;
 
 -- An itemised charge; its id is its capture's id. One per result, by constraint.
@@ -124,3 +133,38 @@ create table reversal (
 );
 grant select, insert on reversal to bursar_service;
 call make_append_only('reversal');
+
+-- What the constraints above cannot say, because it is about a row's past or about several rows.
+create trigger checkout_canceled_once after update on checkout for each row
+  when (old.canceled_at is not null and new.canceled_at is distinct from old.canceled_at)
+  execute function refuse_step();
+create trigger checkout_item_never_reopens after update on checkout_item for each row
+  when (new.submitted < old.submitted or new.settled < old.settled
+        or (old.closed and not new.closed))
+  execute function refuse_step();
+create trigger result_has_one_outcome after update on result for each row
+  when (old.state <> 'verifying') execute function refuse_step();
+create trigger charge_counts_up after update on charge for each row
+  when (new.reversed < old.reversed) execute function refuse_step();
+
+create function refuse_reversal_beyond_charge() returns trigger language plpgsql
+set enable_seqscan = off as $$
+declare
+  beyond record;
+begin
+  select charge_id into beyond from inserted i
+  where (select sum(r.amount) from reversal r
+         where r.slot = i.slot and r.book_id = i.book_id and r.charge_id = i.charge_id)
+      > coalesce((select c.amount from charge c
+                  where c.slot = i.slot and c.book_id = i.book_id and c.charge_id = i.charge_id), 0)
+  limit 1;
+  if found then
+    raise exception 'the reversals of charge % exceed it', beyond.charge_id
+      using errcode = 'restrict_violation', constraint = tg_name, table = tg_table_name;
+  end if;
+  return null;
+end
+$$;
+create trigger reversals_within_charge after insert on reversal
+  referencing new table as inserted for each statement
+  execute function refuse_reversal_beyond_charge();

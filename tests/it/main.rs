@@ -5,6 +5,7 @@
 mod api;
 mod bad_input;
 mod chain;
+mod crash;
 mod facilitator;
 mod finance;
 mod guide;
@@ -15,6 +16,7 @@ mod ledger;
 mod managed;
 mod official;
 mod peer;
+mod replicas;
 mod sandbox;
 mod startup;
 mod support;

@@ -17,8 +17,8 @@ use crate::ground::{Amount, BookId, LotId};
 /// changes nothing.
 pub async fn open_book(pool: &PgPool, book: BookId, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into book (slot, book_id, kind, recorded_at, created_at)
-         values ($1, $2, 'customer', $3, $3) on conflict do nothing",
+        "insert into book (slot, book_id, recorded_at, created_at)
+         values ($1, $2, $3, $3) on conflict do nothing",
         book.slot().sql(),
         book.0,
         at

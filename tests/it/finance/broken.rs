@@ -11,10 +11,14 @@ use crate::support::postgres::run;
 
 /// What a database would never let happen.
 const GUARDS_DOWN: &str = "
-    alter table transfer disable trigger user;
-    alter table outbox disable trigger user;
-    alter table reversal disable trigger user;
-    alter table sandbox_settlement disable trigger user;
+    do $$
+    declare guarded regclass;
+    begin
+      for guarded in select distinct tgrelid::regclass from pg_trigger where not tgisinternal loop
+        execute format('alter table %s disable trigger user', guarded);
+      end loop;
+    end
+    $$;
     alter table book drop constraint book_balanced;
 ";
 

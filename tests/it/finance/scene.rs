@@ -224,7 +224,7 @@ impl Scene {
         .bind(nonce)
         .bind(FACILITATOR)
         .bind(transaction)
-        .execute(&self.db.service)
+        .execute(&self.db.owner)
         .await
         .unwrap();
         let credit = Arc::new(Credit { account, topup, amount });

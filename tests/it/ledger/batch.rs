@@ -5,22 +5,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, HoldId, KeyId};
-use bursar::ledger::{Command, HoldRequest, Outcome, Span, SubmitError};
+use bursar::ledger::{Command, HoldRequest, Outcome, Span};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use sqlx::PgPool;
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use super::book::SPANS;
 use super::commands::{Act, Verb};
 use super::jam::Jam;
 use super::model::amount;
+use super::plan::{Plan, Reply, commands, plan};
 use super::scene::{self, Call, Replica, Request};
 use super::{invariants, rows};
 use crate::support::postgres::test_database;
-
-type Reply = Result<Outcome, SubmitError>;
 
 /// Runs commands in batches that end at these positions.
 async fn in_batches(
@@ -59,124 +57,6 @@ async fn one_by_one(
         replies.push(replica.engine.submit(command.clone()).await);
     }
     replies
-}
-
-/// A command, with indices instead of ids.
-#[derive(Clone, Debug)]
-enum Plan {
-    TopUp(i64),
-    Grant {
-        amount: i64,
-        days: i64,
-    },
-    Hold {
-        key: usize,
-        items: Vec<i64>,
-    },
-    Capture {
-        pick: usize,
-        amount: i64,
-    },
-    Release {
-        pick: usize,
-        amount: i64,
-    },
-    Reverse {
-        pick: usize,
-        amount: i64,
-    },
-    Cap {
-        key: Option<usize>,
-        span: Span,
-        limit: i64,
-    },
-    Freeze(bool),
-    NothingDue,
-    /// Sends an earlier command again, with the same request or another under its key.
-    Again {
-        pick: usize,
-        same: bool,
-    },
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let scope = prop_oneof![Just(None), Just(Some(0)), Just(Some(1))];
-    let pick = any::<usize>;
-    prop_oneof![
-        3 => (1..40_i64).prop_map(Plan::TopUp),
-        3 => (1..40_i64, 0..3_i64).prop_map(|(amount, days)| Plan::Grant { amount, days }),
-        6 => (0..2_usize, prop::collection::vec(1..20_i64, 1..4))
-            .prop_map(|(key, items)| Plan::Hold { key, items }),
-        5 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Capture { pick, amount }),
-        4 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Release { pick, amount }),
-        3 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Reverse { pick, amount }),
-        2 => (scope, prop::sample::select(SPANS.to_vec()), 0..80_i64)
-            .prop_map(|(key, span, limit)| Plan::Cap { key, span, limit }),
-        1 => prop::bool::weighted(0.2).prop_map(Plan::Freeze),
-        1 => Just(Plan::NothingDue),
-        3 => (pick(), prop::bool::weighted(0.8)).prop_map(|(pick, same)| Plan::Again { pick, same }),
-    ]
-}
-
-/// Commands with fixed ids. Holds and captures are named whether or not they come to be.
-fn commands(
-    account: BookId,
-    keys: [KeyId; 2],
-    start: super::model::Time,
-    plans: &[Plan],
-) -> Vec<Arc<dyn Command>> {
-    let id = |kind: u128, n: usize| {
-        let slot = u128::from(account.slot().0);
-        Uuid::from_u128(kind << 64 | u128::try_from(n).unwrap() << 8 | slot)
-    };
-    let (mut holds, mut captures) = (Vec::new(), Vec::new());
-    let mut acts: Vec<Act> = Vec::new();
-    for (n, plan) in plans.iter().enumerate() {
-        let some_hold = |pick: usize| HoldId(id(1, pick % holds.len().max(1)));
-        let verb = match *plan {
-            Plan::TopUp(micros) => Verb::TopUp(amount(micros)),
-            Plan::Grant { amount: micros, days } => {
-                Verb::Grant(amount(micros), start + TimeDelta::days(days))
-            }
-            Plan::Hold { key, ref items } => {
-                let mut requests = Vec::new();
-                for micros in items {
-                    let hold = HoldId(id(1, holds.len()));
-                    requests.push(HoldRequest { id: hold, amount: amount(*micros) });
-                    holds.push(hold);
-                }
-                Verb::Hold { key: keys[key], holds: requests, max_total: amount(50) }
-            }
-            Plan::Capture { pick, amount: micros } => {
-                let (hold, capture) = (some_hold(pick), ChargeId(id(2, captures.len())));
-                captures.push(hold);
-                Verb::Capture { hold, capture, amount: amount(micros) }
-            }
-            Plan::Release { pick, amount: micros } => {
-                Verb::Release { hold: some_hold(pick), amount: amount(micros) }
-            }
-            Plan::Reverse { pick, amount: micros } => {
-                let Some(of) = pick.checked_rem(captures.len()) else { continue };
-                let (capture, hold) = (ChargeId(id(2, of)), captures[of]);
-                Verb::Reverse { capture, hold, amount: amount(micros) }
-            }
-            Plan::Cap { key, span, limit } => {
-                let id = CapId(id(3, n));
-                Verb::Cap { id, key: key.map(|key| keys[key]), span, limit: amount(limit) }
-            }
-            Plan::Freeze(frozen) => Verb::Freeze(frozen),
-            Plan::NothingDue => Verb::NothingDue,
-            Plan::Again { pick, same } => {
-                let Some(of) = pick.checked_rem(acts.len()) else { continue };
-                let mut again = acts[of].clone();
-                again.asked.push_str(if same { "" } else { " otherwise" });
-                acts.push(again);
-                continue;
-            }
-        };
-        acts.push(Act::new(account, format!("command {n}"), verb));
-    }
-    acts.into_iter().map(|act| -> Arc<dyn Command> { Arc::new(act) }).collect()
 }
 
 /// How many moments an account's journal knows after its opening: one per batch that moved money.

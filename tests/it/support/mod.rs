@@ -2,4 +2,5 @@
 
 mod local;
 pub mod postgres;
+pub mod request;
 pub mod service;

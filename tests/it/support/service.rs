@@ -10,7 +10,7 @@ use bursar::accounts::{ApiKey, key_hash};
 use bursar::db::managed::Role;
 use bursar::ground::{Mode, SystemEntropy};
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::postgres::TestDatabase;
 
@@ -31,9 +31,31 @@ pub fn client() -> Client {
     Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
+/// The binary, with nothing of the environment's settings.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("BURSAR_") || name.starts_with("PG") || name == "DATABASE_URL" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs `bursar check` and asserts that it finds nothing.
+pub fn assert_checks(service: &str) {
+    let checked = program().arg("check").env("DATABASE_URL", service).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
 impl Service {
     /// Starts `bursar serve` with these variables and nothing else of the environment's settings.
     pub fn start(database: &TestDatabase, variables: &[(&str, &str)]) -> Self {
+        Self::start_at(&database.url(Role::Service), &database.url(Role::Owner), variables)
+    }
+
+    /// The same on any database, by the URLs of the two roles.
+    pub fn start_at(service: &str, owner: &str, variables: &[(&str, &str)]) -> Self {
         let operator = ApiKey::generate(&SystemEntropy, Mode::Test);
         let mut settings: HashMap<String, String> = [
             ("BURSAR_BIND", "127.0.0.1:0"),
@@ -45,20 +67,14 @@ impl Service {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        settings.insert("DATABASE_URL".to_owned(), database.url(Role::Service));
-        settings.insert("BURSAR_MIGRATION_URL".to_owned(), database.url(Role::Owner));
+        settings.insert("DATABASE_URL".to_owned(), service.to_owned());
+        settings.insert("BURSAR_MIGRATION_URL".to_owned(), owner.to_owned());
         let hash = hex::encode(key_hash(operator.reveal()));
         settings.insert("BURSAR_ADMIN_KEY_HASH".to_owned(), hash);
         for (name, value) in variables {
             settings.insert((*name).to_owned(), (*value).to_owned());
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
-        for (name, _) in std::env::vars() {
-            if name.starts_with("BURSAR_") || name.starts_with("PG") || name == "DATABASE_URL" {
-                command.env_remove(name);
-            }
-        }
-        let child = command
+        let child = program()
             .arg("serve")
             .envs(settings)
             .stdin(Stdio::null())
@@ -99,12 +115,38 @@ impl Service {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// Lists a SKU with an hour for each deadline and a day for disputes.
+    pub async fn list(&self, sku: &str, price: &str) {
+        let body = json!({
+            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"complete": true},
+            "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
+            "dispute_window_seconds": 86400,
+        });
+        let path = format!("/api/v1/admin/catalog/{sku}");
+        let (status, body) = self.ask("PUT", &path, Some(&self.operator), None, Some(body)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// Issues a key for staff that serves every SKU in this list.
+    pub async fn staff(&self, role: &str, skus: &[&str]) -> String {
+        let body = json!({ "role": role, "name": role, "skus": skus });
+        let path = "/api/v1/admin/keys";
+        let (status, body) = self.ask("POST", path, Some(&self.operator), None, Some(body)).await;
+        assert_eq!(status, 201, "{body}");
+        body["api_key"].as_str().unwrap().to_owned()
+    }
+
     /// Signs up and returns account id and key.
     pub async fn sign_up(&self) -> (String, String) {
         let (status, body) = self.ask("POST", "/api/v1/accounts", None, None, None).await;
         assert_eq!(status, 201, "{body}");
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
         (text("account_id"), text("api_key"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGTERM.
@@ -150,7 +192,7 @@ fn listening(child: &mut Child, kept: &Arc<Mutex<String>>) -> String {
         for line in log.lines().map_while(Result::ok) {
             kept.lock().unwrap().extend([line.as_str(), "\n"]);
             let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-            if let Some(url) = entry["url"].as_str() {
+            if let Some(url) = entry["listening"].as_str() {
                 let _ = sender.send(url.to_owned());
             } else if entry["level"] == "WARN" || entry["level"] == "ERROR" {
                 eprintln!("service: {line}");

@@ -1,7 +1,7 @@
 //! Top-ups over HTTP: a real server, the sandbox as facilitator, and in front of it one that does
 //! whatever facilitators have been seen to do.
 
-mod buyer;
+pub mod buyer;
 mod crash;
 mod faults;
 mod front;

@@ -1,0 +1,176 @@
+//! A proxy between the service and Postgres that can cut a connection where it hurts most: at a
+//! COMMIT, before it goes up or before its reply comes down.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+
+use super::dice::Dice;
+
+/// Where a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// COMMIT never reaches the server.
+    BeforeCommit,
+    /// The server has committed, and its reply is lost.
+    AfterCommit,
+    /// Any message of either side is lost.
+    Anywhere,
+    /// The server has committed, and its reply does not come. The connection stays, until one of its
+    /// ends is killed.
+    Stall,
+}
+
+/// What a message is, as far as cutting goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Commit,
+    Committed,
+    Other,
+}
+
+/// A proxy that listens on a port of its own.
+#[derive(Clone)]
+pub struct Proxy {
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    socket: PathBuf,
+    armed: Mutex<Option<Armed>>,
+    cuts: watch::Sender<usize>,
+    /// How many of each kind of cut there were, in the order of [`Cut`].
+    counts: [AtomicUsize; 4],
+}
+
+struct Armed {
+    cut: Cut,
+    dice: Dice,
+}
+
+impl Proxy {
+    /// Stands before the server on this socket, which may come and go.
+    pub async fn start(socket: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            socket,
+            armed: Mutex::default(),
+            cuts: watch::Sender::new(0),
+            counts: Default::default(),
+        });
+        let proxy = Self { port, shared: shared.clone() };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                client.set_nodelay(true).unwrap();
+                tokio::spawn(serve(shared.clone(), client));
+            }
+        });
+        proxy
+    }
+
+    /// Cuts so many connections at this place, each message with some chance, and then no more.
+    pub async fn cut(&self, cut: Cut, count: usize, dice: Dice) {
+        let mut cuts = self.shared.cuts.subscribe();
+        let until = *cuts.borrow() + count;
+        *self.shared.armed.lock().unwrap() = Some(Armed { cut, dice });
+        cuts.wait_for(|cuts| *cuts >= until).await.unwrap();
+        *self.shared.armed.lock().unwrap() = None;
+    }
+
+    /// How many cuts there were: before COMMIT, after it, anywhere, and stalled ones.
+    pub fn counts(&self) -> [usize; 4] {
+        [0, 1, 2, 3].map(|n| self.shared.counts[n].load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    /// Whether and how this message is the end of its connection.
+    fn cuts(&self, kind: Kind) -> Option<Cut> {
+        let mut armed = self.armed.lock().unwrap();
+        let armed = armed.as_mut()?;
+        let (fits, chance) = match armed.cut {
+            Cut::BeforeCommit => (kind == Kind::Commit, 2),
+            Cut::AfterCommit => (kind == Kind::Committed, 2),
+            Cut::Anywhere => (true, 40),
+            Cut::Stall => (kind == Kind::Committed, 1),
+        };
+        let cuts = fits && armed.dice.below(chance) == 0;
+        if cuts {
+            let place = match armed.cut {
+                Cut::BeforeCommit => 0,
+                Cut::AfterCommit => 1,
+                Cut::Anywhere => 2,
+                Cut::Stall => 3,
+            };
+            self.counts[place].fetch_add(1, Ordering::Relaxed);
+            self.cuts.send_modify(|cuts| *cuts += 1);
+        }
+        cuts.then_some(armed.cut)
+    }
+}
+
+/// Passes messages on until one side ends or the connection is cut. Then both sides are closed: the
+/// server rolls back what has not committed.
+async fn serve(shared: Arc<Shared>, client: TcpStream) {
+    let Ok(server) = UnixStream::connect(&shared.socket).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        () = up(&shared, from_client, to_server) => {}
+        () = down(&shared, from_server, to_client) => {}
+    }
+}
+
+async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: tokio::net::unix::OwnedWriteHalf) {
+    // The first message has no type.
+    let mut typed = false;
+    while let Some((kind, message)) = read(&mut from, typed).await {
+        let commits = matches!(kind, b'Q' | b'P') && {
+            let text = String::from_utf8_lossy(&message[5..]).to_ascii_lowercase();
+            text.split('\0').any(|part| part.trim_end_matches(';').trim() == "commit")
+        };
+        if shared.cuts(if commits { Kind::Commit } else { Kind::Other }).is_some() {
+            return;
+        }
+        if to.write_all(&message).await.is_err() {
+            return;
+        }
+        typed = true;
+    }
+}
+
+async fn down(shared: &Shared, mut from: tokio::net::unix::OwnedReadHalf, mut to: OwnedWriteHalf) {
+    while let Some((kind, message)) = read(&mut from, true).await {
+        let committed = kind == b'C' && message[5..] == *b"COMMIT\0";
+        match shared.cuts(if committed { Kind::Committed } else { Kind::Other }) {
+            None => {}
+            Some(Cut::Stall) => {
+                while read(&mut from, true).await.is_some() {}
+                return;
+            }
+            Some(Cut::BeforeCommit | Cut::AfterCommit | Cut::Anywhere) => return,
+        }
+        if to.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One message of the protocol with its type; none when the connection has ended.
+async fn read(from: &mut (impl AsyncReadExt + Unpin), typed: bool) -> Option<(u8, Vec<u8>)> {
+    let head = if typed { 5 } else { 4 };
+    let mut message = vec![0; head];
+    from.read_exact(&mut message).await.ok()?;
+    let length = u32::from_be_bytes(message[head - 4..].try_into().unwrap());
+    let body = usize::try_from(length).unwrap().checked_sub(4)?;
+    message.resize(head + body, 0);
+    from.read_exact(&mut message[head..]).await.ok()?;
+    Some((if typed { message[0] } else { 0 }, message))
+}
