@@ -85,7 +85,7 @@ values (0, '00000000-0000-7000-8000-000000000000', 'house', now(), now());
 create table transfer (
   book_id        uuid        not null,
   transaction_id uuid        not null,
-  subject_id     uuid        not null,  -- the top-up, grant, hold, capture or reversal it belongs to
+  subject_id     uuid        not null,  -- the top-up, grant, hold, capture or lot it belongs to
   lot_id         uuid        not null,
   reverses_id    uuid,                  -- the transaction that this one undoes
   version        bigint      not null,
@@ -106,7 +106,7 @@ create table transfer (
     (1, 1, 2), (2, 4, 5), (3, 2, 3), (3, 5, 6), (4, 3, 7), (4, 6, 4), (5, 3, 2), (5, 6, 5),
     (6, 8, 2), (6, 4, 5), (7, 2, 9), (7, 5, 4)))
 );
-create index transfer_transaction on transfer (slot, transaction_id);
+create index transfer_subject on transfer (slot, subject_id);
 grant select, insert on transfer to bursar_service;
 call make_append_only('transfer');
 

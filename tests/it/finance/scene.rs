@@ -1,14 +1,15 @@
 //! A small history with everything in it that can happen to money, played through the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bursar::accounts::{Accounts, CapSetting, NewKey, SignedUp, SignupSettings};
 use bursar::checkout::{
     Checkouts, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict,
     Verification,
 };
-use bursar::db::{report_pool, service_pool};
-use bursar::finance::{CheckReport, Finance};
+use bursar::db::{checker_pool, report_pool, service_pool};
+use bursar::finance::{CheckReport, DriftChecker, DriftSettings, Finance};
 use bursar::ground::{
     Amount, BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, Mode, ShiftedClock, SystemEntropy,
     TopupId,
@@ -183,6 +184,12 @@ impl Scene {
         scene.deliver(third, 2, "accepted in part", 5).await;
         scene.judge(third, "accepted in part", 4).await;
         scene
+    }
+
+    /// The incremental checker. It rests between no two laps.
+    pub fn checker(&self, settings: DriftSettings) -> DriftChecker {
+        let settings = DriftSettings { lap_every: Duration::ZERO, ..settings };
+        DriftChecker::new(checker_pool(self.db.service_options()), settings)
     }
 
     pub async fn check(&self) -> CheckReport {
