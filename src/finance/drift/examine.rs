@@ -140,7 +140,7 @@ impl Examined {
                 Kept {
                     book: window.book(),
                     walk: walk_of.name(),
-                    version: window.to.max(window.from),
+                    version: window.reached,
                     event_seq: window.events_to.max(window.events_from),
                     compared: if window.ends() { window.row.version } else { window.compared },
                     balances: window.balances.iter().map(|balance| clamp(*balance)).collect(),
@@ -174,9 +174,9 @@ impl Examined {
             let balances: Vec<i64> = window.balances.iter().map(|b| clamp(*b)).collect();
             let same = (head.balances.as_slice(), head.promo_spent)
                 == (balances.as_slice(), clamp(window.promo_spent));
-            if head.version > window.to || (head.version == window.to && !same) {
+            if head.version > window.reached || (head.version == window.reached && !same) {
                 differ.insert(window.book());
-            } else if head.version == window.to {
+            } else if head.version == window.reached {
                 level.push(window.book());
             }
         }

@@ -97,7 +97,7 @@ pub struct Round {
     pub behind: i64,
     /// When everything had been verified again for the last time.
     pub lap_ended_at: Option<DateTime<Utc>>,
-    /// Whether another process was at it, so that this one did nothing.
+    /// Whether another process was at it, so that this one left the rest to it.
     pub busy: bool,
     /// All checks, with whatever is known to be wrong.
     pub report: CheckReport,
@@ -118,19 +118,18 @@ impl DriftChecker {
 
     /// Catches up with what was booked, as far as a round goes, and verifies some of the rest again.
     pub async fn round(&self) -> Result<Round, FinanceError> {
-        let mut busy = false;
-        let mut done = |step: Option<i64>| {
-            busy |= step.is_none();
-            step.unwrap_or(0)
-        };
-        let (verified, caught_up) = self.catch_up().await?;
-        let verified = done(verified);
-        let mut reverified = 0;
+        let (mut verified, mut reverified) = (0, 0);
+        let head = self.catch_up(&mut verified).await?;
+        let mut busy = head == CaughtUp::Busy;
         for turn in [Turn::Suspects, Turn::Rolling] {
             if self.settings.reverified_per_round > 0 {
-                reverified += done(unless_raced(step::lap(self, turn).await)?);
+                match unless_raced(step::lap(self, turn).await)? {
+                    Some(count) => reverified += count,
+                    None => busy = true,
+                }
             }
         }
+        let caught_up = head == CaughtUp::Yes;
         let behind = if caught_up { 0 } else { cursor::behind(&self.pool).await? };
         let standing = cursor::standing(&self.pool).await?;
         let lap_ended_at = standing.lap_ended_at;
@@ -139,23 +138,22 @@ impl DriftChecker {
     }
 
     /// Steps until everything is verified that was there in the beginning, or until the round is
-    /// over. Tells how many transfers that were, and whether nothing is left.
-    async fn catch_up(&self) -> Result<(Option<i64>, bool), FinanceError> {
-        let (mut verified, mut worked) = (0, 0);
-        let mut whole = false;
+    /// over. Counts the transfers.
+    async fn catch_up(&self, verified: &mut i64) -> Result<CaughtUp, FinanceError> {
+        let (mut worked, mut whole) = (0, false);
         while worked < self.settings.steps_per_round.max(1) {
             let Some(step) = unless_raced(step::head(self).await)? else {
-                return Ok((None, false));
+                return Ok(CaughtUp::Busy);
             };
-            verified += step.verified;
+            *verified += step.verified;
             worked += u32::from(step.worked);
             // Only a circle that began with the first book tells that nothing is left.
             whole = (whole || step.from_start) && !step.partial;
             if step.wrapped && whole {
-                return Ok((Some(verified), true));
+                return Ok(CaughtUp::Yes);
             }
         }
-        Ok((Some(verified), false))
+        Ok(CaughtUp::No)
     }
 
     async fn report(&self, as_of: DateTime<Utc>) -> Result<CheckReport, FinanceError> {
@@ -176,6 +174,15 @@ impl DriftChecker {
             .collect();
         Ok(CheckReport { as_of, checks })
     }
+}
+
+/// Whether a round has come to the end of what is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CaughtUp {
+    Yes,
+    No,
+    /// Another process is at it.
+    Busy,
 }
 
 /// Another process stepped between this one's snapshot and its turn: that is no failure.

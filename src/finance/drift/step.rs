@@ -119,8 +119,16 @@ pub(super) async fn lap(checker: &DriftChecker, turn: Turn) -> Result<Option<i64
         Some(pages) => whole(tx.as_mut(), &cursor, batch, pages).await?,
         None => part(tx.as_mut(), &cursor, batch, budget).await?,
     };
-    if turn == Turn::Rolling {
-        move_on(&mut tx, &cursor, &turns, &done).await?;
+    match turn {
+        Turn::Rolling => move_on(&mut tx, &cursor, &turns, &done).await?,
+        // A large book whose turns were taken here would else never end there.
+        Turn::Suspects if cursor.lapping => {
+            let ahead = books::next(&mut tx, cursor.lap, LAP_BOOKS).await?;
+            if done.last.is_some() && ahead.first().copied() == done.last {
+                move_on(&mut tx, &cursor, &ahead, &done).await?;
+            }
+        }
+        Turn::Suspects => {}
     }
     tx.commit().await?;
     Ok(Some(done.verified))
@@ -272,7 +280,10 @@ async fn end_of_large(
     let gone = findings::forget(tx, &[(book, begun_at)]).await?;
     let head = keep::heads(tx, &[book]).await?;
     let level = head.iter().any(|head| {
-        examined.windows.iter().any(|window| window.book() == book && window.to <= head.version)
+        examined
+            .windows
+            .iter()
+            .any(|window| window.book() == book && window.reached <= head.version)
     });
     let agree = !level || (keep::walks_agree(tx, book).await?);
     if gone.is_empty() && agree {

@@ -20,6 +20,9 @@ pub(super) struct Window {
     pub(super) events_from: i64,
     pub(super) events_to: i64,
     pub(super) compared: i64,
+    /// The last version that was added up: beyond `to` where there are transfers that the book's row
+    /// does not count.
+    pub(super) reached: i64,
     /// The balances by the walk, in the order of [`ROLES`].
     pub(super) balances: [i128; ROLES.len()],
     /// Promotional credits captured and not reversed.
@@ -69,6 +72,7 @@ impl Window {
             events_from,
             events_to: end(events_from, row.event_seq),
             compared: row.compared.unwrap_or(0),
+            reached: from.max(end(from, row.version)),
             balances,
             promo_spent: i128::from(row.promo_spent.unwrap_or(0)),
             row,
@@ -149,6 +153,7 @@ impl Window {
     /// Adds a transfer up and compares the balances after it.
     fn take(&mut self, chart: &Chart, entry: &Entry, findings: &mut Findings) {
         let amount = i128::from(entry.amount);
+        self.reached = self.reached.max(entry.version);
         let sides =
             [(entry.debit, entry.debit_after, true), (entry.credit, entry.credit_after, false)];
         for (number, after, debit) in sides {
