@@ -4,10 +4,6 @@
 --
 -- slot is the last byte of the book's id (0 to 255) and leads every key: it is the distribution
 -- column when the database grows past one machine.
---
--- What has an id of its own is keyed by (slot, id), not by book: ids are UUIDv7, so a slot's new rows
--- all go to the right edge of its part of the index, and 256 pages take every insert. Keys that begin
--- with the book have as many edges as there are busy books; only what is read by book has them.
 
 -- The chart of accounts: the same roles in every book.
 create table role (
@@ -91,7 +87,7 @@ values (0, '00000000-0000-7000-8000-000000000000', 'house', now(), now());
 create table transfer (
   book_id        uuid        not null,
   transaction_id uuid        not null,
-  subject_id     uuid        not null,  -- the top-up, grant, hold, capture or reversal it belongs to
+  subject_id     uuid        not null,  -- the top-up, grant, hold, capture or lot it belongs to
   lot_id         uuid        not null,
   reverses_id    uuid,                  -- the transaction that this one undoes
   version        bigint      not null,
@@ -112,7 +108,7 @@ create table transfer (
     (1, 1, 2), (2, 4, 5), (3, 2, 3), (3, 5, 6), (4, 3, 7), (4, 6, 4), (5, 3, 2), (5, 6, 5),
     (6, 8, 2), (6, 4, 5), (7, 2, 9), (7, 5, 4)))
 );
-create index transfer_transaction on transfer (slot, transaction_id);
+create index transfer_subject on transfer (slot, subject_id);
 grant select, insert on transfer to bursar_service;
 call make_append_only('transfer');
 
@@ -155,7 +151,7 @@ create table hold (
   draw_lots      uuid[]      not null,
   draw_amounts   bigint[]    not null,
   placed_at      timestamptz not null,
-  primary key (slot, hold_id),
+  primary key (slot, book_id, hold_id),
   constraint hold_taken_within_amount check (captured + released <= amount),
   constraint hold_reversed_within_captured check (reversed <= captured),
   constraint hold_draws_pair check (cardinality(draw_lots) = cardinality(draw_amounts)
@@ -176,7 +172,7 @@ create table capture (
   amount         bigint      not null check (amount > 0),
   reversed       bigint      not null default 0,
   captured_at    timestamptz not null,
-  primary key (slot, capture_id),
+  primary key (slot, book_id, capture_id),
   constraint capture_reversed_within_amount check (reversed between 0 and amount)
 ) with (fillfactor = 70);
 grant select, insert on capture to bursar_service;

@@ -28,10 +28,10 @@ create table checkout (
   total       bigint      not null,
   created_at  timestamptz not null,
   canceled_at timestamptz,
-  primary key (slot, checkout_id),
+  primary key (slot, book_id, checkout_id),
+  constraint checkout_id_key unique (slot, checkout_id),
   constraint checkout_within_max_total check (total > 0 and total <= max_total)
 ) with (fillfactor = 80);
-create index checkout_by_book on checkout (slot, book_id, checkout_id);
 grant select on checkout to bursar_service;
 grant insert (slot, book_id, checkout_id, key_id, max_total, total, created_at)
   on checkout to bursar_service;
@@ -54,7 +54,7 @@ create table checkout_item (
   verification_deadline_s integer     not null,
   dispute_window_s        integer     not null,
   closed                  boolean     not null default false, -- nothing more may be submitted
-  primary key (slot, checkout_id, item),
+  primary key (slot, book_id, checkout_id, item),
   constraint checkout_item_submitted_within_quantity check (submitted between 0 and quantity),
   constraint checkout_item_settled_within_quantity check (settled between 0 and quantity)
 ) with (fillfactor = 70);
@@ -83,7 +83,7 @@ create table result (
   verdict       jsonb,
   decided_at    timestamptz,
   charge_id     uuid,
-  primary key (slot, checkout_id, result_id),
+  primary key (slot, book_id, checkout_id, result_id),
   constraint result_decided_once check ((state = 'verifying') = (decided_at is null)),
   constraint result_accepted_within_quantity check (accepted between 0 and quantity),
   constraint result_charge_when_captured check ((state = 'captured') = (charge_id is not null))
@@ -111,11 +111,11 @@ create table charge (
   transaction_id uuid        not null,
   captured_at    timestamptz not null,
   final_at       timestamptz not null,
-  primary key (slot, charge_id),
-  constraint charge_one_per_result unique (slot, checkout_id, result_id),
+  primary key (slot, book_id, charge_id),
+  constraint charge_id_key unique (slot, charge_id),
+  constraint charge_one_per_result unique (slot, book_id, checkout_id, result_id),
   constraint charge_reversed_within_amount check (reversed between 0 and amount)
 ) with (fillfactor = 80);
-create index charge_by_book on charge (slot, book_id, charge_id);
 grant select, insert on charge to bursar_service;
 grant update (reversed) on charge to bursar_service;
 
@@ -129,7 +129,7 @@ create table reversal (
   transaction_id uuid        not null,
   reversed_by    uuid        not null,
   reversed_at    timestamptz not null,
-  primary key (slot, charge_id, reversal_id)
+  primary key (slot, book_id, charge_id, reversal_id)
 );
 grant select, insert on reversal to bursar_service;
 call make_append_only('reversal');

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | [`cli`], [`config`], [`telemetry`] | the program: commands, settings, logs; puts the floors together | decide anything about money |
 //! | [`http`] | actix, routes, problems, OpenAPI | speak SQL |
-//! | [`finance`] | exports, trial balance, checks | write |
+//! | [`finance`] | exports, trial balance, checks | write the ledger |
 //! | [`accounts`], [`x402`], [`checkout`] | who may spend; money in; money out | know of each other |
 //! | [`ledger`] | the only writer of money | know what a top-up or a checkout is |
 //! | [`db`] | pools, migrations, claims, the managed Postgres | know what money is |
@@ -29,7 +29,8 @@
 //! - What the facilitator's answer means: [`x402::classify`].
 //! - Error codes of the API: [`http::Code`], one table.
 //! - SQL: files named `store.rs` or below a folder `store`, and [`db`].
-//! - What must hold of the whole: [`finance::Finance::check`], in SQL of its own.
+//! - What must hold of the whole: [`finance::Rule`]; checked in SQL of its own, all at once by
+//!   [`finance::Finance::check`] and bit by bit by [`finance::DriftChecker`].
 //!
 //! Time, ids and randomness are parameters ([`ground::Clock`], [`ground::Entropy`]); the raw calls are
 //! banned by clippy. Effects on the outside world stand behind a trait only where the process ends:

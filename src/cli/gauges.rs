@@ -1,46 +1,95 @@
 //! The gauges of `/metrics`: read from the floors when somebody asks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::sync::watch;
 
 use crate::checkout::Checkouts;
-use crate::finance::CheckReport;
+use crate::finance::{Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
 use crate::x402::topup::{TopUps, TopupState};
 
-/// What the last run of the checks found. They only alarm; nothing is repaired.
-#[derive(Clone, Default)]
-pub struct Drift(Arc<[AtomicI64; 2]>);
+/// What the drift checker knows after its last round. It only alarms; nothing is repaired.
+#[derive(Clone)]
+pub struct Drift(Arc<watch::Sender<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// How many violations each check has.
+    violations: Vec<(&'static str, i64)>,
+    checked_at: i64,
+    lap_ended_at: i64,
+    verified: i64,
+    reverified: i64,
+    behind: i64,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        let violations = Rule::ALL.iter().map(|rule| (rule.name(), 0)).collect();
+        Self(Arc::new(watch::Sender::new(Known { violations, ..Known::default() })))
+    }
+}
 
 impl Drift {
-    /// Keeps what a run found, and says so in the log when that is anything.
-    pub fn note(&self, report: &CheckReport) {
-        let [violations, checked_at] = &*self.0;
-        let count = report.violation_count();
-        violations.store(count, Ordering::Relaxed);
-        checked_at.store(report.as_of.timestamp(), Ordering::Relaxed);
-        if !report.passed() {
+    /// Keeps what a round found, and says so in the log when that is something else than before.
+    pub fn note(&self, round: &Round) {
+        let report = &round.report;
+        let violations: Vec<_> =
+            report.checks.iter().map(|check| (check.name, check.violation_count)).collect();
+        let changed = self.0.borrow().violations != violations;
+        self.0.send_modify(|known| {
+            known.violations = violations;
+            known.checked_at = report.as_of.timestamp();
+            known.lap_ended_at = round.lap_ended_at.map_or(0, |at| at.timestamp());
+            known.verified = known.verified.saturating_add(round.verified);
+            known.reverified = known.reverified.saturating_add(round.reverified);
+            known.behind = round.behind;
+        });
+        if changed && report.passed() {
+            tracing::info!("what did not agree does again");
+        } else if changed {
+            let count = report.violation_count();
             tracing::error!(violations = count, "the checks found what does not agree:\n{report}");
         }
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let [violations, checked_at] = &*self.0;
-        let gauge = |name, help, value: &AtomicI64| Gauge {
-            name,
-            help,
-            label: None,
-            value: value.load(Ordering::Relaxed),
-        };
-        vec![
-            gauge("bursar_drift_violations", "What the last run of the checks found", violations),
+        let known = self.0.borrow();
+        let gauge = |name, help, value| Gauge { name, help, label: None, value };
+        let violations = known.violations.iter().map(|(check, count)| Gauge {
+            label: Some(("check", (*check).to_owned())),
+            ..gauge("bursar_drift_violations", "What is known not to agree, by check", *count)
+        });
+        let figures = [
             gauge(
                 "bursar_drift_checked_timestamp_seconds",
-                "When the checks last ran; 0 before the first time",
-                checked_at,
+                "When the checker last ended a round; 0 before the first time",
+                known.checked_at,
             ),
-        ]
+            gauge(
+                "bursar_drift_lap_timestamp_seconds",
+                "When everything had been verified again for the last time; 0 before that",
+                known.lap_ended_at,
+            ),
+            gauge(
+                "bursar_drift_transfers_behind",
+                "Transfers that are booked and not verified yet",
+                known.behind,
+            ),
+            gauge(
+                "bursar_drift_transfers_verified",
+                "New transfers that this process has verified",
+                known.verified,
+            ),
+            gauge(
+                "bursar_drift_transfers_reverified",
+                "Transfers that this process has verified again",
+                known.reverified,
+            ),
+        ];
+        violations.chain(figures).collect()
     }
 }
 
@@ -97,4 +146,45 @@ async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
         value: standing.oldest_unknown_s,
     });
     Some(gauges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finance::{Check, CheckReport, Violation};
+
+    fn round(count: i64) -> Round {
+        let check = |rule: &Rule| Check {
+            name: rule.name(),
+            what: rule.what(),
+            passed: *rule != Rule::CapUsage || count == 0,
+            violation_count: if *rule == Rule::CapUsage { count } else { 0 },
+            violations: Vec::<Violation>::new(),
+        };
+        let as_of = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let report = CheckReport { as_of, checks: Rule::ALL.iter().map(check).collect() };
+        Round { verified: 3, reverified: 2, behind: 7, lap_ended_at: None, busy: false, report }
+    }
+
+    #[test]
+    fn gauges_tell_what_the_last_round_knows() {
+        let drift = Drift::default();
+        let value = |name: &str, check: Option<&str>| {
+            let label = check.map(|check| ("check", check.to_owned()));
+            let gauges = drift.gauges();
+            gauges.iter().find(|g| g.name == name && g.label == label).unwrap().value
+        };
+        assert_eq!(value("bursar_drift_violations", Some("cap_usage")), 0);
+        drift.note(&round(2));
+        drift.note(&round(2));
+        assert_eq!(value("bursar_drift_violations", Some("cap_usage")), 2);
+        assert_eq!(value("bursar_drift_violations", Some("trial_balance")), 0);
+        assert_eq!(value("bursar_drift_checked_timestamp_seconds", None), 1_800_000_000);
+        assert_eq!(value("bursar_drift_lap_timestamp_seconds", None), 0);
+        assert_eq!(value("bursar_drift_transfers_behind", None), 7);
+        assert_eq!(value("bursar_drift_transfers_verified", None), 6);
+        assert_eq!(value("bursar_drift_transfers_reverified", None), 4);
+        drift.note(&round(0));
+        assert_eq!(value("bursar_drift_violations", Some("cap_usage")), 0);
+    }
 }

@@ -78,10 +78,10 @@ pub enum Command {
     Export(Export),
     /// Check the ledger
     ///
-    /// Recomputes every balance, lot, hold and cap from the transfers and compares. Prints each
-    /// check, changes nothing, and fails when one of them does.
+    /// Recomputes every balance, lot, hold and cap from the transfers and compares, all in one
+    /// snapshot. Prints each check, changes nothing, and fails when one of them does.
     #[command(after_help = SETTINGS_HINT)]
-    Check,
+    Check(Check),
     /// Buy something over x402, for trying it by hand
     ///
     /// Sends a POST request. When the answer is 402, shows the terms, pays them with a fresh test
@@ -146,6 +146,14 @@ pub enum ExportFormat {
     Csv,
     /// One JSON object per line
     Jsonl,
+}
+
+/// How to check.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Verify only what was booked since the service's checker last looked, and show what it knows
+    #[arg(long)]
+    pub incremental: bool,
 }
 
 /// What to buy.

@@ -1,6 +1,7 @@
 //! What each command does.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::PgPool;
@@ -8,7 +9,7 @@ use sqlx::PgPool;
 use crate::accounts::{ApiKey, key_hash};
 use crate::config::{Basics, ConfigError, Need, mode_from_env};
 use crate::db;
-use crate::finance::{Finance, Format, Scope};
+use crate::finance::{DriftChecker, DriftSettings, Finance, Format, Scope};
 use crate::ground::{Entropy, SystemEntropy};
 use crate::http;
 use crate::telemetry;
@@ -17,6 +18,9 @@ use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
 use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, pay, serving};
+
+/// How long `check --incremental` waits before it looks again.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(200);
 
 /// Runs a command to its end.
 pub async fn run(command: Command) -> ExitCode {
@@ -42,7 +46,8 @@ async fn dispatch(command: Command, mut stop: Stop) -> Result<ExitCode, Failure>
         Command::Openapi => openapi(),
         Command::Admin(Admin::Key(key)) => make_key(&key),
         Command::Export(export) => unless_stopped(stop, export_journal(export.format)).await,
-        Command::Check => unless_stopped(stop, check()).await,
+        Command::Check(how) if how.incremental => unless_stopped(stop, catch_up()).await,
+        Command::Check(_) => unless_stopped(stop, check()).await,
         Command::Pay(pay) => unless_stopped(stop, pay::pay(&pay)).await,
     }
 }
@@ -128,6 +133,32 @@ async fn check() -> Result<ExitCode, Failure> {
     let reports = Reports::open().await?;
     let report = reports.finance.check().await?;
     print(format!("{report}\n").as_bytes())?;
+    reports.close().await?;
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Verifies what is new, and shows what is known. Where the service's checker is at it, its step is
+/// waited for.
+async fn catch_up() -> Result<ExitCode, Failure> {
+    let reports = Reports::open().await?;
+    let pool = db::checker_pool(reports.database.service.clone());
+    let checker = DriftChecker::new(pool.clone(), DriftSettings::default());
+    let mut verified = 0_i64;
+    let round = loop {
+        let round = checker.round().await?;
+        verified = verified.saturating_add(round.verified);
+        if round.behind == 0 {
+            break round;
+        }
+        tokio::time::sleep(BETWEEN_ROUNDS).await;
+    };
+    let lap = round.lap_ended_at.map_or("never yet".to_owned(), |at| at.to_rfc3339());
+    let report = &round.report;
+    let words = format!(
+        "{report}\n{verified} new transfers verified; everything was last verified again: {lap}\n"
+    );
+    print(words.as_bytes())?;
+    pool.close().await;
     reports.close().await?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -13,7 +13,7 @@ use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, Settings};
 use crate::db;
 use crate::db::managed::ManagedPostgres;
-use crate::finance::Finance;
+use crate::finance::{DriftChecker, DriftSettings, Finance};
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
 use crate::ledger::{self, Engine};
@@ -94,7 +94,8 @@ impl Service {
         let money = db::service_pool(service.clone(), lanes.saturating_add(1));
         let pool = db::service_pool(service.clone(), connections.saturating_sub(lanes).max(2));
         let reports = db::report_pool(service.clone(), 4);
-        let own_reports = db::report_pool(service, 1);
+        let own_reports = db::report_pool(service.clone(), 1);
+        let proofs = db::checker_pool(service);
 
         let local_url = BaseUrl::local(bound);
         let public_url = settings.http.public_url(bound).join("");
@@ -117,7 +118,7 @@ impl Service {
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
-            finance: Finance::new(own_reports.clone()),
+            checker: DriftChecker::new(proofs.clone(), DriftSettings::default()),
             drift: drift.clone(),
         });
         let state = Arc::new(AppState {
@@ -152,7 +153,7 @@ impl Service {
             handle,
             server,
             workers,
-            pools: vec![pool, reports, own_reports, money],
+            pools: vec![pool, reports, own_reports, proofs, money],
             managed,
         })
     }

@@ -1,7 +1,7 @@
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use super::{Admin, Cli, Command, Demo, Export, ExportFormat, Key, KeyRole, Pay};
+use super::{Admin, Check, Cli, Command, Demo, Export, ExportFormat, Key, KeyRole, Pay};
 use crate::config::VARIABLES;
 
 fn read(line: &str) -> Result<Command, ErrorKind> {
@@ -26,7 +26,8 @@ fn every_command_is_read() {
         ("bursar demo --exit", Command::Demo(Demo { exit: true })),
         ("bursar migrate", Command::Migrate),
         ("bursar openapi", Command::Openapi),
-        ("bursar check", Command::Check),
+        ("bursar check", Command::Check(Check { incremental: false })),
+        ("bursar check --incremental", Command::Check(Check { incremental: true })),
         ("bursar export", Command::Export(Export { format: ExportFormat::Csv })),
         ("bursar export --format csv", Command::Export(Export { format: ExportFormat::Csv })),
         ("bursar export --format jsonl", Command::Export(Export { format: ExportFormat::Jsonl })),

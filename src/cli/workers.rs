@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
-use crate::finance::Finance;
+use crate::finance::{DriftChecker, FinanceError};
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
 use crate::x402::topup::TopUps;
@@ -22,7 +22,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
-const CHECK_INTERVAL: Duration = Duration::from_secs(300);
+/// How long the checker rests when it has caught up, and when it has not.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const CHECK_ON: Duration = Duration::from_secs(1);
 
 /// What the workers work with.
 pub struct Tools {
@@ -33,7 +35,7 @@ pub struct Tools {
     pub pool: PgPool,
     pub engine: Engine,
     pub clock: Arc<dyn Clock>,
-    pub finance: Finance,
+    pub checker: DriftChecker,
     pub drift: Drift,
 }
 
@@ -48,6 +50,7 @@ impl Workers {
     /// Starts them all: deadlines, open settlements, expiring lots, old counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
+        let checker = tokio::spawn(check(tools.checker, tools.drift, clock.clone()));
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
@@ -64,23 +67,14 @@ impl Workers {
                 books.map(|books| books > 0).map_err(|e| e.to_string())
             }
         });
-        let forget = work("forgetter", FORGET_INTERVAL, stopped.clone(), move || {
+        let forget = work("forgetter", FORGET_INTERVAL, stopped, move || {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
-        });
-        let (finance, drift) = (tools.finance, tools.drift);
-        let checker = work("checker", CHECK_INTERVAL, stopped, move || {
-            let (finance, drift) = (finance.clone(), drift.clone());
-            async move {
-                let report = finance.check().await.map_err(|e| e.to_string())?;
-                drift.note(&report);
-                Ok(false)
-            }
         });
         Self { stop, tasks: vec![sweep, resolve, expire, forget], checker }
     }
 
-    /// Lets every worker finish its step, except the checker: it only reads, and may take minutes.
+    /// Lets every worker finish its step, except the checker: it goes on from wherever it is stopped.
     pub async fn stop(self) {
         self.checker.abort();
         // Workers that have ended do not listen any more.
@@ -90,6 +84,31 @@ impl Workers {
                 tracing::error!(%error, "worker did not end well");
             }
         }
+    }
+}
+
+/// Verifies the ledger round by round. Money comes first: the checker rests nine times as long as it
+/// has worked, and four times while it is behind.
+async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
+    loop {
+        let begun = clock.now();
+        let round = checker.round().await;
+        let took = clock.now().signed_duration_since(begun).to_std().unwrap_or_default();
+        tokio::time::sleep(match round {
+            Ok(round) => {
+                drift.note(&round);
+                if round.behind > 0 {
+                    CHECK_ON.max(took.saturating_mul(4))
+                } else {
+                    CHECK_INTERVAL.max(took.saturating_mul(9))
+                }
+            }
+            Err(FinanceError::Database(error)) => {
+                tracing::warn!(worker = "checker", %error, "round failed");
+                CHECK_INTERVAL
+            }
+        })
+        .await;
     }
 }
 

@@ -35,6 +35,23 @@ pub fn service_pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
+/// A pool for the drift checker, which reads by key alone, in short transactions. What it keeps can be
+/// made again, so that its commits need not wait for the disk.
+pub fn checker_pool(options: PgConnectOptions) -> PgPool {
+    let options = options.application_name("bursar-checker").options([
+        ("lock_timeout", "5s"),
+        ("statement_timeout", "60s"),
+        ("idle_in_transaction_session_timeout", "60s"),
+        ("synchronous_commit", "off"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options)
+}
+
 /// A pool for reports and checks, which scan whole tables and may take their time.
 pub fn report_pool(options: PgConnectOptions, connections: u32) -> PgPool {
     let options = options.application_name("bursar-reports").options([

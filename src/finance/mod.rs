@@ -1,10 +1,12 @@
 //! What finance reads: the journal, the trial balance, an account's history, and the checks.
 //!
-//! Nothing here writes. Every answer comes from one repeatable-read snapshot, so that its figures
+//! Nothing here writes the ledger; the drift checker keeps what it has proven in tables of its own,
+//! and that is all that is written. Every answer comes from one repeatable-read snapshot, so that its figures
 //! belong together, however much is booked meanwhile. The checks have queries of their own, apart
 //! from those of the floors that they check.
 
 mod checks;
+mod drift;
 mod history;
 mod journal;
 mod line;
@@ -17,7 +19,8 @@ use sqlx::PgPool;
 
 use crate::ground::BookId;
 
-pub use checks::{Check, CheckReport, Violation};
+pub use checks::{Check, CheckReport, Rule, Violation};
+pub use drift::{DriftChecker, DriftSettings, Round};
 pub use history::HistoryEntry;
 pub use journal::JournalChunk;
 pub use line::COLUMNS;
@@ -94,7 +97,8 @@ impl Finance {
         Ok(rows.into_iter().map(HistoryEntry::of).collect())
     }
 
-    /// Recomputes everything that is stored twice, and compares. It repairs nothing.
+    /// Recomputes everything that is stored twice in one snapshot, and compares. It repairs nothing.
+    /// [`DriftChecker`] does the same bit by bit.
     pub async fn check(&self) -> Result<CheckReport, FinanceError> {
         checks::run(&self.pool).await
     }

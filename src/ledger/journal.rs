@@ -10,7 +10,7 @@ use super::{Fault, Movement, Role};
 pub struct Transfer {
     pub version: i64,
     pub transaction: TransactionId,
-    /// What it belongs to: a top-up, grant, hold, capture or reversal.
+    /// What it belongs to: a top-up, grant, hold, capture or lot; a reversal belongs to its capture.
     pub subject: Uuid,
     pub lot: LotId,
     pub movement: Movement,

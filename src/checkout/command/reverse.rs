@@ -44,7 +44,8 @@ impl Command for Reverse {
             return Ok(Decision::refuse(&CheckoutRefusal::AlreadyReversed { amount: total }));
         }
         let amount = self.request.amount.unwrap_or(left);
-        let done = desk.book.reverse(desk.entropy, self.charge, self.reversal.0, amount);
+        // A reversal belongs to its charge, so that all transfers of a charge are found by its id.
+        let done = desk.book.reverse(desk.entropy, self.charge, self.charge.0, amount);
         let transaction = match done {
             Ok(transaction) => transaction,
             Err(stop) => return Decision::stopped(stop),

@@ -151,29 +151,31 @@ pub(in crate::checkout) async fn charges(
 
 /// A part of a lot that a charge was taken from.
 pub(in crate::checkout) struct ChargeLot {
-    pub transaction_id: Uuid,
+    pub charge_id: Uuid,
     pub lot_id: Uuid,
     pub paid: bool,
     pub amount: i64,
 }
 
-/// The lots that the captures of some transactions took, in their order: read from the journal.
+/// The lots that charges took, in their order: read from the journal. A charge's transfers that undo
+/// nothing are its capture.
 pub(in crate::checkout) async fn charge_lots(
     pool: &PgPool,
     account: BookId,
-    transactions: &[Uuid],
+    charges: &[Uuid],
 ) -> Result<Vec<ChargeLot>, sqlx::Error> {
     sqlx::query_as!(
         ChargeLot,
-        r#"select t.transaction_id as "transaction_id!", t.lot_id as "lot_id!", l.paid as "paid!",
+        r#"select t.subject_id as "charge_id!", t.lot_id as "lot_id!", l.paid as "paid!",
                   t.amount as "amount!"
            from unnest($3::uuid[]) as u(id)
-           join transfer t on t.slot = $1 and t.transaction_id = u.id and t.book_id = $2
+           join transfer t on t.slot = $1 and t.subject_id = u.id and t.book_id = $2
+                          and t.reverses_id is null
            join lot l on l.slot = t.slot and l.book_id = t.book_id and l.lot_id = t.lot_id
            order by t.version"#,
         account.slot().sql(),
         account.0,
-        transactions
+        charges
     )
     .fetch_all(pool)
     .await

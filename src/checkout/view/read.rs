@@ -104,11 +104,10 @@ async fn charge_views(
     account: BookId,
     rows: Vec<ChargeRow>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
-    let transactions: Vec<_> = rows.iter().map(|row| row.transaction_id).collect();
     let ids: Vec<_> = rows.iter().map(|row| row.charge_id).collect();
     let mut lots: HashMap<_, Vec<LotDraw>> = HashMap::new();
-    for lot in detail::charge_lots(pool, account, &transactions).await? {
-        lots.entry(lot.transaction_id).or_default().push(LotDraw {
+    for lot in detail::charge_lots(pool, account, &ids).await? {
+        lots.entry(lot.charge_id).or_default().push(LotDraw {
             lot_id: LotId(lot.lot_id),
             category: if lot.paid { "paid" } else { "promotional" }.to_owned(),
             amount: amount(lot.amount),
@@ -144,7 +143,7 @@ async fn charge_views(
             amount: amount(row.amount),
             reversed: amount(row.reversed),
             status: status.to_owned(),
-            lots: lots.remove(&row.transaction_id).unwrap_or_default(),
+            lots: lots.remove(&row.charge_id).unwrap_or_default(),
             evidence_sha256: hex::encode(row.evidence_hash),
             verdict: row.verdict,
             ledger_transaction_id: TransactionId(row.transaction_id),

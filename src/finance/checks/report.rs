@@ -7,6 +7,8 @@ use crate::finance::money::dollars;
 use crate::finance::store::checks::Found;
 use crate::ground::BookId;
 
+use super::rule::{Rule, Unit};
+
 /// What all checks found, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
@@ -35,24 +37,18 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// How the figures of a check are written.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Unit {
-    Money,
-    Count,
-}
-
 impl Check {
-    pub(super) fn of(
-        name: &'static str,
-        what: &'static str,
-        unit: Unit,
-        found: Vec<Found>,
-    ) -> Self {
+    pub(in crate::finance) fn of(rule: Rule, found: Vec<Found>) -> Self {
         let violation_count = found.first().map_or(0, |first| first.total);
         let violations: Vec<_> =
-            found.into_iter().map(|found| Violation::of(unit, found)).collect();
-        Self { name, what, passed: violations.is_empty(), violation_count, violations }
+            found.into_iter().map(|found| Violation::of(rule.unit(), found)).collect();
+        Self {
+            name: rule.name(),
+            what: rule.what(),
+            passed: violations.is_empty(),
+            violation_count,
+            violations,
+        }
     }
 }
 

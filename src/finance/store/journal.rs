@@ -49,9 +49,9 @@ impl Position {
 /// The next rows after a position, in the order of the primary key.
 ///
 /// Everything is looked up by key, for the rows of the page alone, so that a page costs the same
-/// wherever it is. Two lookups take a way round: a reversal finds its charge through the capture
-/// that it undoes, and a hold finds its checkout by the millisecond in its id, because the id of a
-/// checkout is made together with those of its holds.
+/// wherever it is. One lookup takes a way round: a hold finds its checkout by the millisecond in its
+/// id, because the id of a checkout is made together with those of its holds. A reversal's transfers
+/// belong to its charge; the journal names the reversal itself.
 pub async fn page(
     tx: &mut PgConnection,
     scope: Scope,
@@ -74,7 +74,8 @@ pub async fn page(
                   coalesce(c.name, t.credit::text) as "credit!", t.amount as "amount!",
                   t.debit_after as "debit_after!", t.credit_after as "credit_after!",
                   t.recorded_at as "recorded_at!", t.effective_at as "effective_at!",
-                  t.subject_id as "subject_id!", t.lot_id as "lot_id!", t.reverses_id,
+                  coalesce(v.reversal_id, t.subject_id) as "subject_id!",
+                  t.lot_id as "lot_id!", t.reverses_id,
                   p.network as "network?", p.settlement_tx as "settlement_tx?",
                   p.payer as "payer?",
                   coalesce(g.checkout_id, i.checkout_id) as "checkout_id?",
@@ -91,15 +92,15 @@ pub async fn page(
                and p.topup_id = t.subject_id
              limit 1) p on true
            left join lateral (
-             select o.subject_id as charge_id from transfer o
-             where m.name = 'reversal' and o.slot = t.slot and o.transaction_id = t.reverses_id
-             limit 1) u on true
+             select v.reversal_id from reversal v
+             where m.name = 'reversal' and v.slot = t.slot and v.book_id = t.book_id
+               and v.charge_id = t.subject_id and v.transaction_id = t.transaction_id
+             limit 1) v on true
            left join lateral (
              select g.charge_id, g.checkout_id, g.result_id, g.sku from charge g
              where m.name in ('capture', 'reversal') and g.slot = t.slot
                and g.book_id = t.book_id
-               and g.charge_id
-                   = case m.name when 'capture' then t.subject_id else u.charge_id end
+               and g.charge_id = t.subject_id
              limit 1) g on true
            left join lateral (
              select i.checkout_id, i.sku from checkout_item i

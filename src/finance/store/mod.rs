@@ -1,7 +1,9 @@
-//! All SQL of finance. Every statement reads, and runs in the caller's snapshot.
+//! All SQL of finance. Every statement runs in the caller's snapshot and reads, except that `proof`
+//! keeps what the drift checker has proven.
 
 pub(super) mod checks;
 pub(super) mod journal;
+pub(super) mod proof;
 pub(super) mod reports;
 
 use chrono::{DateTime, Utc};

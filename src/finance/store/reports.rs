@@ -68,7 +68,8 @@ pub async fn history(
 ) -> Result<Vec<HistoryRow>, sqlx::Error> {
     sqlx::query_as!(
         HistoryRow,
-        r#"select t.version, t.transaction_id, t.amount, t.subject_id, t.lot_id, t.recorded_at,
+        r#"select t.version, t.transaction_id, t.amount, t.lot_id, t.recorded_at,
+                  coalesce(v.reversal_id, t.subject_id) as "subject_id!",
                   t.effective_at, t.reverses_id, coalesce(m.name, t.movement::text) as "movement!",
                   d.name as debit, c.name as credit
            from (
@@ -77,6 +78,11 @@ pub async fn history(
            join role d on d.role = t.debit join role c on c.role = t.credit
            left join movement m
              on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
+           left join lateral (
+             select v.reversal_id from reversal v
+             where m.name = 'reversal' and v.slot = t.slot and v.book_id = t.book_id
+               and v.charge_id = t.subject_id and v.transaction_id = t.transaction_id
+             limit 1) v on true
            order by t.version desc"#,
         account.slot().sql(),
         account.0,

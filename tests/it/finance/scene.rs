@@ -1,24 +1,28 @@
 //! A small history with everything in it that can happen to money, played through the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bursar::accounts::{Accounts, CapSetting, NewKey, SignedUp, SignupSettings};
 use bursar::checkout::{
     Checkouts, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict,
     Verification,
 };
-use bursar::db::{report_pool, service_pool};
-use bursar::finance::{CheckReport, Finance};
+use bursar::db::{checker_pool, report_pool, service_pool};
+use bursar::finance::{CheckReport, DriftChecker, DriftSettings, Finance};
 use bursar::ground::{
     Amount, BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, Mode, ShiftedClock, SystemEntropy,
     TopupId,
 };
 use bursar::ledger::{
-    Annexes, Command, CommandIdentity, Decision, Desk, Engine, EngineSettings, Fault, Outcome,
-    Span, Wants,
+    Annex, Annexes, Command, CommandIdentity, Decision, Desk, Engine, EngineSettings, Fault,
+    Outcome, Span, Wants,
 };
 use chrono::TimeDelta;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use crate::support::postgres::TestDatabase;
 
@@ -43,6 +47,26 @@ pub struct Scene {
     checkouts: Checkouts,
 }
 
+/// The top-ups that a batch credits.
+#[derive(Default)]
+struct Credited(Vec<uuid::Uuid>);
+
+impl Annex for Credited {
+    fn read<'a>(&'a mut self, _: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        let credited = "update topup set state = 'credited', credited_at = now()
+                        where topup_id = any($1)";
+        async move { sqlx::query(credited).bind(&self.0).execute(tx).await.map(|_| ()) }.boxed()
+    }
+
+    fn changes(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap()
+    }
+}
+
 /// Credits a payment, as the top-ups' own command does.
 struct Credit {
     account: BookId,
@@ -63,6 +87,7 @@ impl Command for Credit {
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let at = desk.book.now();
+        desk.annexes.of::<Credited>().0.push(self.topup.0);
         desk.book.top_up(desk.entropy, self.topup.0, self.amount, at)?;
         desk.book.emit("topup.credited", self.topup.0);
         Ok(Decision::accept(&json!({})))
@@ -164,8 +189,7 @@ impl Scene {
         // One part of the next is canceled, and one runs into its deadline.
         let second = scene.open(ada.account, bot.key_id, &[("lead", 6)]).await;
         scene.deliver(second, 1, "never judged", 2).await;
-        let canceled = scene.checkouts.cancel(ada.account, second, fresh()).await.unwrap();
-        accepted(canceled);
+        scene.cancel(ada.account, second).await;
         let bob = scene.sign_up("Bob", vec![]).await;
         scene.open(bob.account, bob.key_id, &[("lead", 3)]).await;
 
@@ -185,11 +209,25 @@ impl Scene {
         scene
     }
 
+    /// The incremental checker. It rests between no two laps.
+    pub fn checker(&self, settings: DriftSettings) -> DriftChecker {
+        let settings = DriftSettings { lap_every: Duration::ZERO, ..settings };
+        DriftChecker::new(checker_pool(self.db.service_options()), settings)
+    }
+
+    /// Deletes everything that the incremental checker knows.
+    pub async fn forget_proofs(&self) {
+        for table in ["proof_book", "proof_lot", "proof_spent", "proof_finding"] {
+            let sql = sqlx::AssertSqlSafe(format!("delete from {table}"));
+            sqlx::query(sql).execute(&self.db.service).await.unwrap();
+        }
+    }
+
     pub async fn check(&self) -> CheckReport {
         self.finance.check().await.unwrap()
     }
 
-    async fn sign_up(&self, name: &str, caps: Vec<CapSetting>) -> SignedUp {
+    pub async fn sign_up(&self, name: &str, caps: Vec<CapSetting>) -> SignedUp {
         self.accounts.sign_up("192.0.2.1", name, caps).await.unwrap()
     }
 
@@ -213,9 +251,9 @@ impl Scene {
         sqlx::query(
             "insert into topup (slot, book_id, topup_id, state, amount, x402_version, network,
                asset, payer, nonce, pay_to, valid_before, facilitator_url, payload, requirements,
-               keyed, settlement_tx, created_at, updated_at, credited_at)
-             values ($1, $2, $3, 'credited', $4, 2, 'eip155:84532', '0xa', '0xb', $5, '0xc', 0, $6,
-               '{}', '{}', true, $7, now(), now(), now())",
+               keyed, settlement_tx, created_at, updated_at)
+             values ($1, $2, $3, 'settled', $4, 2, 'eip155:84532', '0xa', '0xb', $5, '0xc', 0, $6,
+               '{}', '{}', true, $7, now(), now())",
         )
         .bind(account.slot().sql())
         .bind(account.0)
@@ -231,7 +269,7 @@ impl Scene {
         accepted(self.engine.submit(credit).await.unwrap());
     }
 
-    async fn open(&self, account: BookId, key: KeyId, lines: &[(&str, i64)]) -> CheckoutId {
+    pub async fn open(&self, account: BookId, key: KeyId, lines: &[(&str, i64)]) -> CheckoutId {
         let line = |&(sku, quantity): &(&str, i64)| OrderLine { sku: sku.to_owned(), quantity };
         let lines = lines.iter().map(line).collect();
         let order = Order { spender: key, lines, max_total: dollars("50") };
@@ -239,7 +277,7 @@ impl Scene {
         view["checkout_id"].as_str().unwrap().parse().unwrap()
     }
 
-    async fn deliver(&self, checkout: CheckoutId, item: i16, result: &str, quantity: i64) {
+    pub async fn deliver(&self, checkout: CheckoutId, item: i16, result: &str, quantity: i64) {
         let submission = ResultSubmission {
             by: staff(),
             result_id: result.to_owned(),
@@ -250,15 +288,19 @@ impl Scene {
         accepted(self.checkouts.submit(checkout, fresh(), submission).await.unwrap());
     }
 
+    pub async fn cancel(&self, account: BookId, checkout: CheckoutId) {
+        accepted(self.checkouts.cancel(account, checkout, fresh()).await.unwrap());
+    }
+
     /// Judges a result and returns its charge; of a rejected one an id that means nothing.
-    async fn judge(&self, checkout: CheckoutId, result: &str, units: i64) -> ChargeId {
+    pub async fn judge(&self, checkout: CheckoutId, result: &str, units: i64) -> ChargeId {
         let verdict = Verdict { by: staff(), accepted: units, reason: None, checks: vec![] };
         let outcome = self.checkouts.judge(checkout, result, fresh(), verdict).await.unwrap();
         let view = accepted(outcome);
         view["charge_id"].as_str().map_or(ChargeId(BookId::HOUSE.0), |id| id.parse().unwrap())
     }
 
-    async fn reverse(&self, charge: ChargeId, amount: Option<&str>) {
+    pub async fn reverse(&self, charge: ChargeId, amount: Option<&str>) {
         let request = ReversalRequest {
             by: staff(),
             amount: amount.map(dollars),

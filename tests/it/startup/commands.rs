@@ -82,6 +82,9 @@ async fn pay_buys_and_says_why_when_it_cannot() {
     running.stop("TERM").await;
     let checked = on_database(&["check"], &database).run().await.succeeded();
     assert!(checked.out.contains("ok    sandbox_matches_topups"), "{}", checked.out);
+    let checked = on_database(&["check", "--incremental"], &database).run().await.succeeded();
+    assert!(checked.out.contains("ok    sandbox_matches_topups"), "{}", checked.out);
+    assert!(checked.out.contains("new transfers verified"), "{}", checked.out);
 }
 
 #[tokio::test]
@@ -94,10 +97,26 @@ async fn check_fails_when_the_ledger_does_not_add_up() {
     let widen =
         "update book set promo = promo + 1, promo_issued = promo_issued + 1 where promo > 0";
     database.owner.execute(widen).await.unwrap();
-    let ended = on_database(&["check"], &database).run().await;
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.out.contains("FAIL  balances_match_transfers"), "{}", ended.out);
-    assert!(ended.out.contains("checks failed"), "{}", ended.out);
+    for command in [&["check"][..], &["check", "--incremental"]] {
+        let ended = on_database(command, &database).run().await;
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.out.contains("FAIL  balances_match_transfers"), "{}", ended.out);
+        assert!(ended.out.contains("checks failed"), "{}", ended.out);
+    }
+    // The service alarms, and serves on.
+    let (running, url) = on_database(&["serve"], &database).serve().await;
+    let alarm = "bursar_drift_violations{check=\"balances_match_transfers\"} 2";
+    let metrics = loop {
+        let answer = client().get(format!("{url}/metrics")).send().await.unwrap();
+        let metrics = answer.text().await.unwrap();
+        if !metrics.contains("bursar_drift_checked_timestamp_seconds 0") {
+            break metrics;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(metrics.contains(alarm), "{metrics}");
+    assert!(metrics.contains("bursar_drift_transfers_behind 0"), "{metrics}");
+    running.stop("TERM").await;
 }
 
 #[tokio::test]

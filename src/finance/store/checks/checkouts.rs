@@ -79,7 +79,7 @@ pub async fn reversals(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
              select slot, book_id, charge_id, sum(amount) as amount
              from reversal group by 1, 2, 3),
            booked as (
-             select t.slot, t.book_id, t.subject_id as reversal_id, t.transaction_id,
+             select t.slot, t.book_id, t.subject_id as charge_id, t.transaction_id,
                     sum(t.amount) as amount
              from transfer t join movement m
                on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
@@ -91,10 +91,13 @@ pub async fn reversals(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error>
              from charge g full join sums s using (slot, book_id, charge_id)
              where coalesce(s.amount, 0) <> coalesce(g.reversed, 0)
              union all
-             select book_id, 'rev_' || replace(reversal_id::text, '-', ''), coalesce(b.amount, 0),
-                    coalesce(r.amount, 0)
-             from reversal r full join booked b
-               using (slot, book_id, reversal_id, transaction_id)
+             select book_id, format('reversal of chg_%s in txn_%s',
+                                    replace(charge_id::text, '-', ''),
+                                    replace(transaction_id::text, '-', '')),
+                    coalesce(b.amount, 0), coalesce(r.amount, 0)
+             from (select slot, book_id, charge_id, transaction_id, sum(amount) as amount
+                   from reversal group by 1, 2, 3, 4) r
+             full join booked b using (slot, book_id, charge_id, transaction_id)
              where coalesce(b.amount, 0) <> coalesce(r.amount, 0))
            select book_id as "book?", subject as "subject!", expected as "expected?",
                   found as "found?", count(*) over () as "total!"

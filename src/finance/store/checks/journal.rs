@@ -80,13 +80,14 @@ pub async fn transactions(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Err
     .await
 }
 
-/// What a transaction undoes exists in its book, came before it, and is of the movement that it can
-/// undo. A capture is undone by a reversal, a hold by a release; nothing else undoes anything.
+/// What a transaction undoes exists in its book, came before it, belongs to the same thing, and is of
+/// the movement that it can undo. A capture is undone by a reversal, a hold by a release; nothing
+/// else undoes anything.
 pub async fn reverses(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
         r#"with undoing as (
-             select t.slot, t.book_id, t.version, t.reverses_id,
+             select t.slot, t.book_id, t.version, t.subject_id, t.reverses_id,
                     case m.name when 'reversal' then 'capture' when 'release' then 'hold' end
                       as undoes
              from transfer t left join movement m
@@ -106,7 +107,8 @@ pub async fn reverses(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> 
                select from transfer o join movement m
                  on m.movement = o.movement and m.debit = o.debit and m.credit = o.credit
                where o.slot = u.slot and o.book_id = u.book_id
-                 and o.transaction_id = u.reverses_id and o.version < u.version
+                 and o.subject_id = u.subject_id and o.transaction_id = u.reverses_id
+                 and o.version < u.version
                  and m.name = u.undoes))
            select book_id as "book?", subject as "subject!", null::numeric as "expected?",
                   null::numeric as "found?", count(*) over () as "total!"

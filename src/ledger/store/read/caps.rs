@@ -8,7 +8,7 @@ use crate::ledger::book::Usage;
 use crate::ledger::command::Books;
 use crate::ledger::lot::Fate;
 use crate::ledger::store::amount;
-use crate::ledger::{Cap, Movement, Span, Spender, Wants};
+use crate::ledger::{Cap, Span, Spender, Wants};
 
 use super::Keys;
 
@@ -131,8 +131,8 @@ pub(super) async fn usage(tx: &mut PgConnection, books: &mut Books) -> Result<()
     Ok(())
 }
 
-/// What has been spent in the current windows, counted from the holds that the journal names: the
-/// seed of a cap that is about to be made. Windows that a cap already counts keep their row.
+/// What has been spent in the current windows, counted from the holds themselves: the seed of a
+/// cap that is about to be made. Windows that a cap already counts keep their row.
 pub(super) async fn spent(
     tx: &mut PgConnection,
     books: &mut Books,
@@ -143,17 +143,13 @@ pub(super) async fn spent(
         for span in Span::WINDOWED {
             let start = span.window_start(book.now);
             let used = sqlx::query_scalar!(
-                r#"select coalesce(sum(h.amount - h.released - h.reversed), 0)::bigint as "used!"
-                   from (select distinct subject_id from transfer
-                         where slot = $1 and book_id = $2 and movement = $5 and recorded_at >= $3) t
-                   cross join lateral (
-                     select * from hold where slot = $1 and hold_id = t.subject_id limit 1) h
-                   where $4::uuid is null or h.spender_id = $4"#,
+                r#"select coalesce(sum(amount - released - reversed), 0)::bigint as "used!"
+                   from hold where slot = $1 and book_id = $2 and placed_at >= $3
+                     and ($4::uuid is null or spender_id = $4)"#,
                 id.slot().sql(),
                 id.0,
                 start,
-                spender.map(|s| s.0),
-                Movement::Hold.sql()
+                spender.map(|s| s.0)
             )
             .fetch_one(&mut *tx)
             .await?;

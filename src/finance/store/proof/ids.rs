@@ -1,0 +1,131 @@
+//! Pages of the ids of a book's rows, table by table, for what no transfer leads to.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// The id of a row of a book.
+pub struct RowId {
+    pub book_id: Uuid,
+    pub id: Uuid,
+}
+
+/// The tables whose rows are looked through, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    Holds,
+    Captures,
+    Charges,
+    Reversals,
+    Checkouts,
+    Items,
+    Results,
+    Topups,
+    Lots,
+}
+
+impl Table {
+    pub const ALL: [Self; 9] = [
+        Self::Holds,
+        Self::Captures,
+        Self::Charges,
+        Self::Reversals,
+        Self::Checkouts,
+        Self::Items,
+        Self::Results,
+        Self::Topups,
+        Self::Lots,
+    ];
+}
+
+/// The next ids of some books' rows of a table, at most `limit` of each book.
+pub async fn page(
+    tx: &mut PgConnection,
+    table: Table,
+    books: &[Uuid],
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<RowId>, sqlx::Error> {
+    let slots: Vec<i16> = books.iter().map(|book| super::slot_of(*book)).collect();
+    match table {
+        Table::Holds => hold(tx, &slots, books, after, limit).await,
+        Table::Captures => capture(tx, &slots, books, after, limit).await,
+        Table::Charges => charge(tx, &slots, books, after, limit).await,
+        Table::Reversals => reversal(tx, &slots, books, after, limit).await,
+        Table::Checkouts => checkout(tx, &slots, books, after, limit).await,
+        Table::Items => checkout_item(tx, &slots, books, after, limit).await,
+        Table::Results => result(tx, &slots, books, after, limit).await,
+        Table::Topups => topup(tx, &slots, books, after, limit).await,
+        Table::Lots => lot(tx, &slots, books, after, limit).await,
+    }
+}
+
+macro_rules! pages {
+    ($($table:ident: $sql:literal;)*) => {
+        $(async fn $table(
+            tx: &mut PgConnection,
+            slots: &[i16],
+            books: &[Uuid],
+            after: Uuid,
+            limit: i64,
+        ) -> Result<Vec<RowId>, sqlx::Error> {
+            sqlx::query_as!(RowId, $sql, slots, books, after, limit).fetch_all(tx).await
+        })*
+    };
+}
+
+pages! {
+    hold: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select hold_id as id from hold
+          where slot = u.slot and book_id = u.book_id and hold_id > $3
+          order by hold_id limit $4) r"#;
+    capture: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select capture_id as id from capture
+          where slot = u.slot and book_id = u.book_id and capture_id > $3
+          order by capture_id limit $4) r"#;
+    charge: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select charge_id as id from charge
+          where slot = u.slot and book_id = u.book_id and charge_id > $3
+          order by charge_id limit $4) r"#;
+    reversal: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select distinct charge_id as id from reversal
+          where slot = u.slot and book_id = u.book_id and charge_id > $3
+          order by charge_id limit $4) r"#;
+    checkout: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select checkout_id as id from checkout
+          where slot = u.slot and book_id = u.book_id and checkout_id > $3
+          order by checkout_id limit $4) r"#;
+    checkout_item: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select distinct checkout_id as id from checkout_item
+          where slot = u.slot and book_id = u.book_id and checkout_id > $3
+          order by checkout_id limit $4) r"#;
+    result: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select distinct checkout_id as id from result
+          where slot = u.slot and book_id = u.book_id and checkout_id > $3
+          order by checkout_id limit $4) r"#;
+    topup: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select topup_id as id from topup
+          where slot = u.slot and book_id = u.book_id and topup_id > $3
+          order by topup_id limit $4) r"#;
+    lot: r#"select u.book_id as "book_id!", r.id as "id!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral (
+          select lot_id as id from lot
+          where slot = u.slot and book_id = u.book_id and lot_id > $3
+          order by lot_id limit $4) r"#;
+}

@@ -1,0 +1,183 @@
+//! Checkouts with everything in them.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Keys;
+
+/// A checkout.
+pub struct CheckoutRow {
+    pub book_id: Uuid,
+    pub checkout_id: Uuid,
+    pub total: i64,
+}
+
+pub async fn checkouts(
+    tx: &mut PgConnection,
+    keys: &Keys,
+) -> Result<Vec<CheckoutRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CheckoutRow,
+        r#"select c.book_id as "book_id!", c.checkout_id as "checkout_id!", c.total as "total!"
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
+           cross join lateral (
+             select * from checkout where slot = u.slot and book_id = u.book_id
+               and checkout_id = u.checkout_id offset 0) c"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// An item.
+pub struct ItemRow {
+    pub book_id: Uuid,
+    pub checkout_id: Uuid,
+    pub item: i16,
+    pub hold_id: Uuid,
+    pub quantity: i64,
+    pub unit_price: i64,
+    pub submitted: i64,
+    pub settled: i64,
+    pub closed: bool,
+}
+
+/// The items of some checkouts.
+pub async fn items(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ItemRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ItemRow,
+        r#"select i.book_id as "book_id!", i.checkout_id as "checkout_id!", i.item as "item!",
+                  i.hold_id as "hold_id!", i.quantity as "quantity!",
+                  i.unit_price as "unit_price!", i.submitted as "submitted!",
+                  i.settled as "settled!", i.closed as "closed!"
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
+           cross join lateral (
+             select * from checkout_item where slot = u.slot and book_id = u.book_id
+               and checkout_id = u.checkout_id offset 0) i"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// A result.
+pub struct ResultRow {
+    pub book_id: Uuid,
+    pub checkout_id: Uuid,
+    pub result_id: String,
+    pub item: i16,
+    pub quantity: i64,
+    pub state: String,
+    pub accepted: Option<i64>,
+    pub charge_id: Option<Uuid>,
+}
+
+/// The results of some checkouts.
+pub async fn results(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ResultRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ResultRow,
+        r#"select r.book_id as "book_id!", r.checkout_id as "checkout_id!",
+                  r.result_id as "result_id!", r.item as "item!", r.quantity as "quantity!",
+                  r.state as "state!", r.accepted, r.charge_id
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
+           cross join lateral (
+             select * from result where slot = u.slot and book_id = u.book_id
+               and checkout_id = u.checkout_id offset 0) r"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// A charge.
+#[derive(Clone)]
+pub struct ChargeRow {
+    pub book_id: Uuid,
+    pub charge_id: Uuid,
+    pub checkout_id: Uuid,
+    pub item: i16,
+    pub result_id: String,
+    pub quantity: i64,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub reversed: i64,
+    pub transaction_id: Uuid,
+}
+
+/// Some charges.
+pub async fn charges(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ChargeRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ChargeRow,
+        r#"select c.book_id as "book_id!", c.charge_id as "charge_id!",
+                  c.checkout_id as "checkout_id!", c.item as "item!", c.result_id as "result_id!",
+                  c.quantity as "quantity!", c.unit_price as "unit_price!", c.amount as "amount!",
+                  c.reversed as "reversed!", c.transaction_id as "transaction_id!"
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, charge_id)
+           cross join lateral (
+             select * from charge where slot = u.slot and book_id = u.book_id
+               and charge_id = u.charge_id offset 0) c"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// The charges of some checkouts.
+pub async fn charges_of_checkouts(
+    tx: &mut PgConnection,
+    keys: &Keys,
+) -> Result<Vec<ChargeRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ChargeRow,
+        r#"select c.book_id as "book_id!", c.charge_id as "charge_id!",
+                  c.checkout_id as "checkout_id!", c.item as "item!", c.result_id as "result_id!",
+                  c.quantity as "quantity!", c.unit_price as "unit_price!", c.amount as "amount!",
+                  c.reversed as "reversed!", c.transaction_id as "transaction_id!"
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
+           cross join lateral (
+             select * from charge where slot = u.slot and book_id = u.book_id
+               and checkout_id = u.checkout_id offset 0) c"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// A reversal.
+pub struct ReversalRow {
+    pub book_id: Uuid,
+    pub charge_id: Uuid,
+    pub amount: i64,
+    pub transaction_id: Uuid,
+}
+
+/// The reversals of some charges.
+pub async fn reversals(
+    tx: &mut PgConnection,
+    keys: &Keys,
+) -> Result<Vec<ReversalRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ReversalRow,
+        r#"select r.book_id as "book_id!", r.charge_id as "charge_id!", r.amount as "amount!",
+                  r.transaction_id as "transaction_id!"
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, charge_id)
+           cross join lateral (
+             select * from reversal where slot = u.slot and book_id = u.book_id
+               and charge_id = u.charge_id offset 0) r"#,
+        &keys.slots,
+        &keys.books,
+        &keys.ids
+    )
+    .fetch_all(tx)
+    .await
+}
