@@ -248,3 +248,45 @@ grant select, insert on outbox to bursar_service;
 call make_append_only('outbox');
 
 grant select on role, movement to bursar_service;
+
+-- Up to when the past is told. Whoever is shown a past moment first moves this up to it, and the
+-- engine records nothing before it, whatever the clock says afterwards: a figure of a past moment
+-- stays what it was told to be, for ever. See src/ledger/store/past.rs.
+create table past (
+  one          boolean     not null default true primary key check (one),
+  closed_until timestamptz not null
+);
+insert into past (closed_until) values ('epoch');
+grant select on past to bursar_service;
+grant update (closed_until) on past to bursar_service;
+
+-- Only what is over can be closed, and it is never opened again.
+create function keep_past_closed() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'UPDATE' and new.closed_until >= old.closed_until
+     and new.closed_until <= clock_timestamp() then
+    return new;
+  end if;
+  raise exception 'the past is closed, and the future is not' using errcode = 'restrict_violation';
+end
+$$;
+create trigger past_stays_closed before update or delete on past
+  for each row execute function keep_past_closed();
+create trigger past_stays before truncate on past
+  for each statement execute function refuse_change();
+
+-- What each role of a book had been debited and credited in all when the book reached a version,
+-- taken at every multiple of 256 in the transaction that passes it. Any version is then at most 255
+-- transfers away from a snapshot, however long the book is. The arrays count roles from 1.
+create table book_snapshot (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  version     bigint      not null,
+  recorded_at timestamptz not null,
+  debits      bigint[]    not null,
+  credits     bigint[]    not null,
+  primary key (slot, book_id, version),
+  constraint book_snapshot_at_a_multiple check (version > 0 and version % 256 = 0)
+);
+grant select, insert on book_snapshot to bursar_service;
+call make_append_only('book_snapshot');

@@ -71,7 +71,17 @@ impl From<CheckoutError> for Problem {
 
 impl From<FinanceError> for Problem {
     fn from(error: FinanceError) -> Self {
-        Self::fault(Code::Unavailable, &error)
+        match &error {
+            FinanceError::NotOver { now, wanted } => {
+                let left = wanted.signed_duration_since(*now).num_seconds().saturating_add(1);
+                Self::new(Code::MomentNotOver)
+                    .detail(error.to_string())
+                    .retry_after(u64::try_from(left).unwrap_or(1))
+            }
+            FinanceError::StillWriting | FinanceError::Database(_) => {
+                Self::fault(Code::Unavailable, &error)
+            }
+        }
     }
 }
 

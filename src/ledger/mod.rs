@@ -36,4 +36,4 @@ pub use lot::{BurnKey, Lot};
 pub use refusal::{Fault, Refusal};
 pub use role::{Movement, Role};
 pub use spender::Spender;
-pub use store::{Balance, LotRow, balance, lots, open_book, recorded};
+pub use store::{Balance, LotRow, PastError, balance, close_past, lots, open_book, recorded};

@@ -5,7 +5,7 @@ mod report;
 
 use sqlx::PgPool;
 
-use super::store::checks::{books, caps, checkouts, holds, journal, lots, topups};
+use super::store::checks::{books, caps, checkouts, holds, journal, lots, snapshots, topups};
 use super::{FinanceError, store};
 
 pub use report::{Check, CheckReport, Violation};
@@ -47,6 +47,12 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
             "The balances after each transfer follow from the transfers up to it.",
             Money,
             journal::running_balances(tx).await?,
+        ),
+        Check::of(
+            "snapshots_match_transfers",
+            "Every book has a snapshot at every 256th transfer, and it is the sum up to there.",
+            Money,
+            snapshots::transfers(tx).await?,
         ),
         Check::of(
             "recorded_in_order",

@@ -2,6 +2,7 @@
 
 pub(super) mod checks;
 pub(super) mod journal;
+pub(super) mod past;
 pub(super) mod reports;
 
 use chrono::{DateTime, Utc};

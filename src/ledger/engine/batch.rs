@@ -38,8 +38,9 @@ pub(super) async fn run(
 
     // Lock first. A statement's snapshot is older than its lock wait, so reads come after it.
     let mut books = read::lock_books(&mut tx, &keys).await?;
-    let time = read::time(&mut tx).await?;
-    let time = time.checked_add_signed(workshop.clock.offset()).unwrap_or(time);
+    let present = read::present(&mut tx).await?;
+    let time = present.clock.checked_add_signed(workshop.clock.offset()).unwrap_or(present.clock);
+    let time = time.max(present.closed_until);
     for book in books.values_mut() {
         book.set_time(time);
     }

@@ -4,6 +4,7 @@
 //! Lookups by several keys join `unnest` to a lateral subquery with `limit 1`: that form has only
 //! one plan, a nested loop over the primary key, whatever the statistics of a young table say.
 
+mod past;
 pub(super) mod read;
 pub(super) mod write;
 
@@ -13,6 +14,8 @@ use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, LotId};
 use crate::ledger::{CommandIdentity, Outcome, SubmitError};
+
+pub use past::{PastError, close_past};
 
 /// Opens a customer's book. It must be committed before the book's first command. Opening it again
 /// changes nothing.

@@ -10,6 +10,7 @@ mod invariants;
 mod jam;
 mod life;
 mod model;
+mod past;
 mod race;
 mod rows;
 mod scene;
