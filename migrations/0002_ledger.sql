@@ -290,3 +290,25 @@ create table book_snapshot (
 );
 grant select, insert on book_snapshot to bursar_service;
 call make_append_only('book_snapshot');
+
+-- A ledger that came out of a backup. Until what has happened since is known, it takes no payment and
+-- lets nothing be spent: the engine refuses while a restoration is not confirmed. Only the owner
+-- writes here, through `bursar restore`. See src/ledger/store/restored.rs.
+create table restoration (
+  restoration_id uuid        not null primary key,
+  restored_at    timestamptz not null,
+  backup_as_of   timestamptz not null  -- the newest time that the backup had recorded
+);
+grant select on restoration to bursar_service;
+call make_append_only('restoration');
+
+-- That a restored ledger is in order again: who says so, how it is known, and why.
+create table restoration_confirmed (
+  restoration_id uuid        not null primary key references restoration,
+  confirmed_at   timestamptz not null,
+  confirmed_by   text        not null,
+  how            text        not null check (how in ('operator', 'chain')),
+  reason         text        not null check (reason <> '')
+);
+grant select on restoration_confirmed to bursar_service;
+call make_append_only('restoration_confirmed');

@@ -16,7 +16,7 @@ use crate::telemetry;
 use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
-use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, pay, serving};
+use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, serving};
 
 /// Runs a command to its end.
 pub async fn run(command: Command) -> ExitCode {
@@ -43,6 +43,8 @@ async fn dispatch(command: Command, mut stop: Stop) -> Result<ExitCode, Failure>
         Command::Admin(Admin::Key(key)) => make_key(&key),
         Command::Export(export) => unless_stopped(stop, export_journal(export.format)).await,
         Command::Check => unless_stopped(stop, check()).await,
+        Command::Backup(asked) => unless_stopped(stop, backup::backup(&asked.file)).await,
+        Command::Restore(asked) => unless_stopped(stop, restore(asked)).await,
         Command::Pay(pay) => unless_stopped(stop, pay::pay(&pay)).await,
     }
 }
@@ -69,6 +71,14 @@ async fn migrate() -> Result<ExitCode, Failure> {
     migrated?;
     print(format!("The schema is up to date ({} mode).\n", basics.mode).as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(asked: Restore) -> Result<ExitCode, Failure> {
+    match (asked.file, asked.reason) {
+        (Some(file), _) => backup::restore(&file).await,
+        (None, Some(reason)) => backup::confirm(&reason).await,
+        (None, None) => Err("--read-chain is not there yet".into()),
+    }
 }
 
 fn openapi() -> Result<ExitCode, Failure> {

@@ -109,6 +109,9 @@ codes! {
     Unavailable: "unavailable", 503, true, "retry_later", "",
         "The service cannot answer for a moment",
         "Repeat it with the same Idempotency-Key.";
+    LedgerRestored: "ledger_restored", 503, true, "retry_later", "",
+        "The ledger was restored and is being checked",
+        "Nothing moves until the operator has confirmed it; pay nothing, and send it again later.";
     Internal: "internal", 500, true, "retry_later", "",
         "The service failed",
         "Repeat it with the same Idempotency-Key; quote instance in a report.";

@@ -13,6 +13,7 @@ impl From<SubmitError> for Problem {
         match &error {
             SubmitError::Overloaded => Self::new(Code::Overloaded),
             SubmitError::Unavailable => Self::fault(Code::Unavailable, &error),
+            SubmitError::Restored => Self::new(Code::LedgerRestored).retry_after(60),
             SubmitError::Conflict => Self::new(Code::IdempotencyConflict).field("Idempotency-Key"),
             SubmitError::BookUnknown => Self::new(Code::NotFound).detail(error.to_string()),
             SubmitError::Fault(_) | SubmitError::Rejected(_) => Self::fault(Code::Internal, &error),

@@ -6,6 +6,7 @@
 
 mod past;
 pub(super) mod read;
+mod restored;
 pub(super) mod write;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,10 @@ use crate::ground::{Amount, BookId, LotId};
 use crate::ledger::{CommandIdentity, Outcome, SubmitError};
 
 pub use past::{PastError, close_past};
+pub use restored::{
+    ConfirmedHow, Contents, Restoration, abandon_restore, begin_restore, confirm_restoration,
+    contents, finish_restore, is_restored, unconfirmed,
+};
 
 /// Opens a customer's book. It must be committed before the book's first command. Opening it again
 /// changes nothing.

@@ -23,6 +23,8 @@ pub enum PayError {
     /// The settlement may be under way; the record tells.
     #[error("the payment is being taken; ask again")]
     Interrupted,
+    #[error("the ledger was restored from a backup and is not confirmed yet")]
+    Restored,
     #[error("the database did not answer")]
     Database(#[from] sqlx::Error),
 }

@@ -12,5 +12,6 @@ mod life;
 mod model;
 mod past;
 mod race;
+mod restored;
 mod rows;
 mod scene;

@@ -84,12 +84,22 @@ pub struct Present {
     pub clock: DateTime<Utc>,
     /// Nothing is recorded before this, whatever the clock says ([`crate::ledger::close_past`]).
     pub closed_until: DateTime<Utc>,
+    /// Whether nothing may move ([`crate::ledger::is_restored`]).
+    pub restored: bool,
 }
 
 pub async fn present(tx: &mut PgConnection) -> Result<Present, sqlx::Error> {
-    sqlx::query_as!(Present, r#"select clock_timestamp() as "clock!", closed_until from past"#)
-        .fetch_one(tx)
-        .await
+    sqlx::query_as!(
+        Present,
+        r#"select clock_timestamp() as "clock!", closed_until,
+             to_regclass('public.restoration_pending') is not null
+             or exists (select from restoration r where not exists (
+                  select from restoration_confirmed c
+                  where c.restoration_id = r.restoration_id)) as "restored!"
+           from past"#
+    )
+    .fetch_one(tx)
+    .await
 }
 
 /// A stored outcome.
