@@ -10,6 +10,7 @@ mod demo;
 mod gauges;
 mod output;
 mod pay;
+mod recovery;
 mod run;
 mod service;
 mod serving;
@@ -175,11 +176,24 @@ pub struct Restore {
     #[arg(long, group = "what", requires = "reason")]
     pub confirm: bool,
     /// Why it is known that the ledger is in order
-    #[arg(long, value_name = "TEXT", requires = "confirm", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with_all = ["file", "read_chain"],
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub reason: Option<String>,
     /// Read the payments since the backup from the chain of BURSAR_RPC_URL and credit them
     #[arg(long, group = "what")]
     pub read_chain: bool,
+    /// How many blocks must lie above one that is read
+    #[arg(
+        long,
+        value_name = "BLOCKS",
+        default_value_t = 12,
+        conflicts_with_all = ["file", "confirm"]
+    )]
+    pub confirmations: u64,
 }
 
 /// How an export is written.

@@ -16,7 +16,9 @@ use crate::telemetry;
 use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
-use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, serving};
+use super::{
+    Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, recovery, serving,
+};
 
 /// Runs a command to its end.
 pub async fn run(command: Command) -> ExitCode {
@@ -77,7 +79,7 @@ async fn restore(asked: Restore) -> Result<ExitCode, Failure> {
     match (asked.file, asked.reason) {
         (Some(file), _) => backup::restore(&file).await,
         (None, Some(reason)) => backup::confirm(&reason).await,
-        (None, None) => Err("--read-chain is not there yet".into()),
+        (None, None) => recovery::read_chain(asked.confirmations).await,
     }
 }
 

@@ -22,7 +22,8 @@ fn every_command_is_read() {
     };
     let restore = |file: Option<&str>, reason: Option<&str>, read_chain| {
         let (file, confirm) = (file.map(Into::into), reason.is_some());
-        Command::Restore(Restore { file, confirm, reason: reason.map(str::to_owned), read_chain })
+        let reason = reason.map(str::to_owned);
+        Command::Restore(Restore { file, confirm, reason, read_chain, confirmations: 12 })
     };
     for (line, command) in [
         ("bursar serve", Command::Serve),
@@ -68,6 +69,8 @@ fn wrong_arguments_are_refused() {
         ("bursar restore --reason x", MissingRequiredArgument),
         ("bursar restore a.dump --confirm --reason x", ArgumentConflict),
         ("bursar restore a.dump --read-chain", ArgumentConflict),
+        ("bursar restore a.dump --confirmations 3", ArgumentConflict),
+        ("bursar restore a.dump --reason x", ArgumentConflict),
         ("bursar pay", MissingRequiredArgument),
         ("bursar pay http://h --max 1e3", ValueValidation),
     ] {

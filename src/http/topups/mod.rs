@@ -311,6 +311,7 @@ pub(super) fn problem(error: PayError) -> Problem {
             .with("topup_id", first.to_string()),
         PayError::KeyInFlight => Problem::new(Code::IdempotencyInFlight).retry_after(1),
         PayError::Restored => SubmitError::Restored.into(),
+        PayError::Ledger(error) => error.into(),
         PayError::Interrupted | PayError::Database(_) => {
             Problem::fault(Code::Unavailable, &error).retry_after(1)
         }

@@ -9,6 +9,7 @@
 mod command;
 mod error;
 mod record;
+mod recovery;
 mod resolver;
 mod settle;
 mod state;
@@ -32,6 +33,7 @@ use super::{Address, Matched, Network, Payment, Terms, Window, match_payment};
 
 pub use error::PayError;
 pub use record::{AuditEntry, TopupRecord};
+pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
 pub use state::{TopupEvent, TopupState};
 
