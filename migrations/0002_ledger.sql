@@ -252,6 +252,70 @@ call make_append_only('outbox');
 
 grant select on role, movement to bursar_service;
 
+-- Up to when the past is told. Whoever is shown a past moment first moves this up to it, and the
+-- engine records nothing before it, whatever the clock says afterwards: a figure of a past moment
+-- stays what it was told to be, for ever. See src/ledger/store/past.rs.
+create table past (
+  one          boolean     not null default true primary key check (one),
+  closed_until timestamptz not null
+);
+insert into past (closed_until) values ('epoch');
+grant select on past to bursar_service;
+grant update (closed_until) on past to bursar_service;
+
+-- Only what is over can be closed, and it is never opened again.
+create function keep_past_closed() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'UPDATE' and new.closed_until >= old.closed_until
+     and new.closed_until <= clock_timestamp() then
+    return new;
+  end if;
+  raise exception 'the past is closed, and the future is not' using errcode = 'restrict_violation';
+end
+$$;
+create trigger past_stays_closed before update or delete on past
+  for each row execute function keep_past_closed();
+create trigger past_stays before truncate on past
+  for each statement execute function refuse_change();
+
+-- What each role of a book had been debited and credited in all when the book reached a version,
+-- taken at every multiple of 256 in the transaction that passes it. Any version is then at most 255
+-- transfers away from a snapshot, however long the book is. The arrays count roles from 1.
+create table book_snapshot (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  version     bigint      not null,
+  recorded_at timestamptz not null,
+  debits      bigint[]    not null,
+  credits     bigint[]    not null,
+  primary key (slot, book_id, version),
+  constraint book_snapshot_at_a_multiple check (version > 0 and version % 256 = 0)
+);
+grant select, insert on book_snapshot to bursar_service;
+call make_append_only('book_snapshot');
+
+-- A ledger that came out of a backup. Until what has happened since is known, it takes no payment and
+-- lets nothing be spent: the engine refuses while a restoration is not confirmed. Only the owner
+-- writes here, through `bursar restore`. See src/ledger/store/restored.rs.
+create table restoration (
+  restoration_id uuid        not null primary key,
+  restored_at    timestamptz not null,
+  backup_as_of   timestamptz not null  -- the newest time that the backup had recorded
+);
+grant select on restoration to bursar_service;
+call make_append_only('restoration');
+
+-- That a restored ledger is in order again: who says so, how it is known, and why.
+create table restoration_confirmed (
+  restoration_id uuid        not null primary key references restoration,
+  confirmed_at   timestamptz not null,
+  confirmed_by   text        not null,
+  how            text        not null check (how in ('operator', 'chain')),
+  reason         text        not null check (reason <> '')
+);
+grant select on restoration_confirmed to bursar_service;
+call make_append_only('restoration_confirmed');
+
 -- What the constraints above cannot say, because it is about two rows or about a row's past.
 
 -- The transfer before each transfer exists. With the primary key that leaves no gap and no repeat.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, Clock, Entropy, KeyId, Mode, Recent, sha256};
-use crate::ledger::{self, Engine, Span};
+use crate::ledger::{self, Engine, Span, SubmitError};
 
 pub use api_key::{ApiKey, ApiKeyError, key_hash};
 pub use command::{CapSetting, NewKey};
@@ -183,6 +183,7 @@ impl Accounts {
         name: &str,
         caps: Vec<CapSetting>,
     ) -> Result<SignedUp, AccountError> {
+        self.refuse_while_restored().await?;
         let at = self.clock.now();
         let per_hour = i64::from(self.settings.signups_per_hour);
         let quota = quota("signup", client);
@@ -211,6 +212,7 @@ impl Accounts {
         new: NewKey,
         caps: Vec<CapSetting>,
     ) -> Result<Issued, AccountError> {
+        self.refuse_while_restored().await?;
         if new.role == KeyRole::Customer && account == BookId::HOUSE {
             return Err(AccountError::AccountUnknown);
         }
@@ -220,6 +222,14 @@ impl Accounts {
         }
         let enrollment = Enrollment { caps, cap_key: true, ..Enrollment::default() };
         self.issue(account, new, enrollment).await
+    }
+
+    /// The engine would refuse as well, after quotas, nonces and claims have been used up.
+    async fn refuse_while_restored(&self) -> Result<(), AccountError> {
+        if ledger::is_restored(&self.pool).await? {
+            return Err(SubmitError::Restored.into());
+        }
+        Ok(())
     }
 
     /// A fresh key id in an account's slot.
@@ -289,6 +299,7 @@ impl Accounts {
     /// Gives a key for the account of a wallet that has proven itself with this nonce. The nonce is
     /// used up by one atomic statement.
     pub async fn claim_wallet(&self, address: &str, nonce: &str) -> Result<Issued, AccountError> {
+        self.refuse_while_restored().await?;
         if !store::use_challenge(&self.pool, nonce, self.clock.now()).await? {
             return Err(AccountError::NonceUnknown);
         }

@@ -3,12 +3,14 @@
 //! Settings come from the environment, never from flags, so that there is one place to look; the
 //! help of `serve` lists them from the table in [`crate::config`].
 
+mod backup;
 mod buyer;
 mod database;
 mod demo;
 mod gauges;
 mod output;
 mod pay;
+mod recovery;
 mod run;
 mod service;
 mod serving;
@@ -17,9 +19,11 @@ mod workers;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::help_text;
 use crate::ground::Amount;
@@ -82,6 +86,21 @@ pub enum Command {
     /// snapshot. Prints each check, changes nothing, and fails when one of them does.
     #[command(after_help = SETTINGS_HINT)]
     Check(Check),
+    /// Back up the ledger
+    ///
+    /// Writes one consistent state of the whole database into FILE, by pg_dump, reads it back, and
+    /// prints what is in it. A running service goes on meanwhile. Connects as the role of
+    /// BURSAR_MIGRATION_URL, or to the Postgres that Bursar runs.
+    #[command(after_help = SETTINGS_HINT)]
+    Backup(Backup),
+    /// Restore a backup, or open the ledger after that
+    ///
+    /// With FILE, loads a backup into an empty database, whole or not at all. The restored ledger
+    /// takes no payment and lets nothing be spent until it is known what has happened since: until
+    /// the payments since the backup have been read from the chain (--read-chain), or the operator
+    /// says that the ledger is in order (--confirm).
+    #[command(after_help = SETTINGS_HINT)]
+    Restore(Restore),
     /// Buy something over x402, for trying it by hand
     ///
     /// Sends a POST request. When the answer is 402, shows the terms, pays them with a fresh test
@@ -137,6 +156,44 @@ pub struct Export {
     /// How each transfer is written
     #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
     pub format: ExportFormat,
+}
+
+/// Where to put a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Backup {
+    /// The file to write; it must not exist
+    pub file: PathBuf,
+}
+
+/// What to restore, or how to open a restored ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(group(ArgGroup::new("what").required(true)))]
+pub struct Restore {
+    /// The backup to load
+    #[arg(group = "what")]
+    pub file: Option<PathBuf>,
+    /// Say that the restored ledger is in order; kept with who said so, when and why
+    #[arg(long, group = "what", requires = "reason")]
+    pub confirm: bool,
+    /// Why it is known that the ledger is in order
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with_all = ["file", "read_chain"],
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub reason: Option<String>,
+    /// Read the payments since the backup from the chain of BURSAR_RPC_URL and credit them
+    #[arg(long, group = "what")]
+    pub read_chain: bool,
+    /// How many blocks must lie above one that is read
+    #[arg(
+        long,
+        value_name = "BLOCKS",
+        default_value_t = 12,
+        conflicts_with_all = ["file", "confirm"]
+    )]
+    pub confirmations: u64,
 }
 
 /// How an export is written.

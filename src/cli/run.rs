@@ -17,7 +17,9 @@ use crate::telemetry;
 use super::database::{self, Database, Missing};
 use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
-use super::{Admin, Command, ExportFormat, Failure, Key, KeyRole, pay, serving};
+use super::{
+    Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, recovery, serving,
+};
 
 /// How long `check --incremental` waits before it looks again.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(200);
@@ -48,6 +50,8 @@ async fn dispatch(command: Command, mut stop: Stop) -> Result<ExitCode, Failure>
         Command::Export(export) => unless_stopped(stop, export_journal(export.format)).await,
         Command::Check(how) if how.incremental => unless_stopped(stop, catch_up()).await,
         Command::Check(_) => unless_stopped(stop, check()).await,
+        Command::Backup(asked) => unless_stopped(stop, backup::backup(&asked.file)).await,
+        Command::Restore(asked) => unless_stopped(stop, restore(asked)).await,
         Command::Pay(pay) => unless_stopped(stop, pay::pay(&pay)).await,
     }
 }
@@ -74,6 +78,14 @@ async fn migrate() -> Result<ExitCode, Failure> {
     migrated?;
     print(format!("The schema is up to date ({} mode).\n", basics.mode).as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(asked: Restore) -> Result<ExitCode, Failure> {
+    match (asked.file, asked.reason) {
+        (Some(file), _) => backup::restore(&file).await,
+        (None, Some(reason)) => backup::confirm(&reason).await,
+        (None, None) => recovery::read_chain(asked.confirmations).await,
+    }
 }
 
 fn openapi() -> Result<ExitCode, Failure> {

@@ -201,7 +201,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-fn start_engine(
+pub(super) fn start_engine(
     settings: &Settings,
     pool: &PgPool,
     clock: &Arc<dyn Clock>,
@@ -215,7 +215,7 @@ fn start_engine(
     Engine::start(pool.clone(), clock.clone(), entropy.clone(), engine)
 }
 
-fn open_accounts(
+pub(super) fn open_accounts(
     settings: &Settings,
     pool: &PgPool,
     engine: &Engine,
@@ -242,7 +242,7 @@ fn open_accounts(
     )
 }
 
-fn open_topups(
+pub(super) fn open_topups(
     settings: &Settings,
     local_url: &BaseUrl,
     public_url: &str,

@@ -1,7 +1,9 @@
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use super::{Admin, Check, Cli, Command, Demo, Export, ExportFormat, Key, KeyRole, Pay};
+use super::{
+    Admin, Backup, Check, Cli, Command, Demo, Export, ExportFormat, Key, KeyRole, Pay, Restore,
+};
 use crate::config::VARIABLES;
 
 fn read(line: &str) -> Result<Command, ErrorKind> {
@@ -20,6 +22,11 @@ fn every_command_is_read() {
         let (data, max) = (data.map(str::to_owned), max.parse().unwrap());
         Command::Pay(Pay { url: url.to_owned(), data, max })
     };
+    let restore = |file: Option<&str>, reason: Option<&str>, read_chain| {
+        let (file, confirm) = (file.map(Into::into), reason.is_some());
+        let reason = reason.map(str::to_owned);
+        Command::Restore(Restore { file, confirm, reason, read_chain, confirmations: 12 })
+    };
     for (line, command) in [
         ("bursar serve", Command::Serve),
         ("bursar demo", Command::Demo(Demo { exit: false })),
@@ -28,6 +35,10 @@ fn every_command_is_read() {
         ("bursar openapi", Command::Openapi),
         ("bursar check", Command::Check(Check { incremental: false })),
         ("bursar check --incremental", Command::Check(Check { incremental: true })),
+        ("bursar backup a.dump", Command::Backup(Backup { file: "a.dump".into() })),
+        ("bursar restore a.dump", restore(Some("a.dump"), None, false)),
+        ("bursar restore --confirm --reason checked", restore(None, Some("checked"), false)),
+        ("bursar restore --read-chain", restore(None, None, true)),
         ("bursar export", Command::Export(Export { format: ExportFormat::Csv })),
         ("bursar export --format csv", Command::Export(Export { format: ExportFormat::Csv })),
         ("bursar export --format jsonl", Command::Export(Export { format: ExportFormat::Jsonl })),
@@ -55,6 +66,14 @@ fn wrong_arguments_are_refused() {
         ("bursar admin key --role customer", InvalidValue),
         ("bursar admin key --role verifier", ArgumentConflict),
         ("bursar admin key --sku a", ArgumentConflict),
+        ("bursar backup", MissingRequiredArgument),
+        ("bursar restore", MissingRequiredArgument),
+        ("bursar restore --confirm", MissingRequiredArgument),
+        ("bursar restore --reason x", MissingRequiredArgument),
+        ("bursar restore a.dump --confirm --reason x", ArgumentConflict),
+        ("bursar restore a.dump --read-chain", ArgumentConflict),
+        ("bursar restore a.dump --confirmations 3", ArgumentConflict),
+        ("bursar restore a.dump --reason x", ArgumentConflict),
         ("bursar pay", MissingRequiredArgument),
         ("bursar pay http://h --max 1e3", ValueValidation),
     ] {

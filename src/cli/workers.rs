@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
-use crate::finance::{DriftChecker, FinanceError};
+use crate::finance::{DriftChecker};
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
 use crate::x402::topup::TopUps;
@@ -103,7 +103,7 @@ async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
                     CHECK_INTERVAL.max(took.saturating_mul(9))
                 }
             }
-            Err(FinanceError::Database(error)) => {
+            Err(error) => {
                 tracing::warn!(worker = "checker", %error, "round failed");
                 CHECK_INTERVAL
             }

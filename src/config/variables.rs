@@ -111,7 +111,7 @@ variables! {
         "postgres://user:password@host:5432/database", Derived("a Postgres of its own"))
         .live(Required).secret();
     MIGRATION_URL = open("BURSAR_MIGRATION_URL",
-        "The same database as the role that owns the tables; only migrations use it.",
+        "The same database as the role that owns the tables; migrations, backups and restores use it.",
         "postgres://owner:password@host:5432/database, beside DATABASE_URL", Unset).secret();
     BIND = open("BURSAR_BIND",
         "Address and port to listen on.",

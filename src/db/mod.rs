@@ -1,7 +1,9 @@
-//! The database: pools, migrations, the deployment's mode, claims, and the managed local Postgres.
+//! The database: pools, migrations, the deployment's mode, claims, dumps, and the managed local
+//! Postgres.
 //! Knows nothing about money.
 
 pub mod claims;
+pub mod dump;
 pub mod managed;
 mod schema;
 
@@ -10,7 +12,9 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-pub use schema::{SchemaError, check, migrate};
+pub use schema::{
+    SchemaError, check, ensure_service_role, is_empty, is_whole, migrate, stamped_mode,
+};
 
 /// A pool for the service.
 ///

@@ -105,6 +105,49 @@ async fn check_live(service: &PgPool) -> Result<(), SchemaError> {
     if strong { Err(SchemaError::RoleTooStrong) } else { Ok(()) }
 }
 
+/// The mode that a database was made for.
+pub async fn stamped_mode(connection: &mut PgConnection) -> Result<Mode, SchemaError> {
+    let exists = sqlx::query_scalar!(r#"select to_regclass('deployment') is not null as "x!""#);
+    if !exists.fetch_one(&mut *connection).await? {
+        return Err(SchemaError::Missing);
+    }
+    let stamped = sqlx::query_scalar!("select mode from deployment").fetch_optional(connection);
+    Ok(parse_mode(&stamped.await?.ok_or(SchemaError::Missing)?))
+}
+
+/// Whether no restore was cut off in the middle.
+pub async fn is_whole(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select to_regclass('public.restoration_pending') is null as "x!""#)
+        .fetch_one(connection)
+        .await
+}
+
+/// Whether a database holds nothing: no table, view or sequence that is not an extension's.
+/// What only says that a restore is under way does not count.
+pub async fn is_empty(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select not exists (
+             select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+               and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+               and c.relname <> 'restoration_pending'
+               and not exists (select from pg_depend d
+                               where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                                 and d.deptype = 'e')) as "empty!""#
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Makes the role that the grants name, where it is missing and the owner may make it.
+pub async fn ensure_service_role(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let exists = "select from pg_roles where rolname = 'bursar_service'";
+    if sqlx::query(exists).fetch_optional(&mut *owner).await?.is_none() {
+        sqlx::raw_sql("create role bursar_service nologin").execute(owner).await?;
+    }
+    Ok(())
+}
+
 fn parse_mode(stamped: &str) -> Mode {
     // A CHECK allows nothing else.
     stamped.parse().unwrap_or(Mode::Live)

@@ -1,9 +1,10 @@
-//! What finance reads: the journal, the trial balance, an account's history, and the checks.
+//! What finance reads: the journal, the trial balance, an account's history, statements, and the
+//! checks.
 //!
-//! Nothing here writes the ledger; the drift checker keeps what it has proven in tables of its own,
-//! and that is all that is written. Every answer comes from one repeatable-read snapshot, so that its figures
-//! belong together, however much is booked meanwhile. The checks have queries of their own, apart
-//! from those of the floors that they check.
+//! Nothing here writes the ledger: the drift checker keeps what it has proven in tables of its own, and
+//! a question about the past has the ledger close it first. Every answer comes from one
+//! repeatable-read snapshot, so that its figures belong together, however much is booked meanwhile.
+//! The checks have queries of their own, apart from those of the floors that they check.
 
 mod checks;
 mod drift;
@@ -11,9 +12,11 @@ mod history;
 mod journal;
 mod line;
 mod money;
+mod statement;
 mod store;
 mod trial_balance;
 
+use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use sqlx::PgPool;
 
@@ -24,6 +27,7 @@ pub use drift::{DriftChecker, DriftSettings, Round};
 pub use history::HistoryEntry;
 pub use journal::JournalChunk;
 pub use line::COLUMNS;
+pub use statement::{PastBalance, PastBalances, Period, Statement, StatementRow};
 pub use trial_balance::{TrialBalance, TrialBalanceRow};
 
 /// Whose books a report covers.
@@ -49,6 +53,10 @@ pub enum Format {
 pub enum FinanceError {
     #[error("the reports' database failed")]
     Database(#[from] sqlx::Error),
+    #[error("the moment is not over: it is {now} for the ledger")]
+    NotOver { now: DateTime<Utc>, wanted: DateTime<Utc> },
+    #[error("something that may belong to that time is still being written")]
+    StillWriting,
 }
 
 /// The verbs of this floor.
@@ -95,6 +103,26 @@ impl Finance {
     ) -> Result<Vec<HistoryEntry>, FinanceError> {
         let rows = store::reports::history(&self.pool, account, before, limit).await?;
         Ok(rows.into_iter().map(HistoryEntry::of).collect())
+    }
+
+    /// What an account had at a past moment; none when there is no such account. The answer is
+    /// final, and costs no more for a longer history.
+    pub async fn balances_at(
+        &self,
+        account: BookId,
+        as_of: DateTime<Utc>,
+    ) -> Result<Option<PastBalances>, FinanceError> {
+        statement::balances(&self.pool, account, as_of).await
+    }
+
+    /// What moved in an account in a period; none when there is no such account. The answer is
+    /// final, and but for the page of transfers it costs no more for a longer history or period.
+    pub async fn statement(
+        &self,
+        account: BookId,
+        period: Period,
+    ) -> Result<Option<Statement>, FinanceError> {
+        statement::statement(&self.pool, account, period).await
     }
 
     /// Recomputes everything that is stored twice in one snapshot, and compares. It repairs nothing.

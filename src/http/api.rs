@@ -7,7 +7,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::http::state::AppState;
 use crate::http::{
-    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, results,
+    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, past, results,
     sandbox, service, topups, wallets,
 };
 
@@ -43,6 +43,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);
+    config.service(past::read_balances).service(past::read_statement);
     config.service(catalog::list_sku).service(admin::issue_key);
     config.service(service::say_alive).service(service::say_ready);
     config.service(service::show_metrics).service(service::show_guide);

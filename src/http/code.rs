@@ -109,6 +109,9 @@ codes! {
     Unavailable: "unavailable", 503, true, "retry_later", "",
         "The service cannot answer for a moment",
         "Repeat it with the same Idempotency-Key.";
+    LedgerRestored: "ledger_restored", 503, true, "retry_later", "",
+        "The ledger was restored and is being checked",
+        "Nothing moves until the operator has confirmed it; pay nothing, and send it again later.";
     Internal: "internal", 500, true, "retry_later", "",
         "The service failed",
         "Repeat it with the same Idempotency-Key; quote instance in a report.";
@@ -199,6 +202,9 @@ codes! {
     SignupQuotaExhausted: "signup_quota_exhausted", 429, true, "top_up", "/api/v1/credits/topup",
         "Too many accounts from this address",
         "Wait, or pay without a key: the wallet gets an account.";
+    MomentNotOver: "moment_not_over", 409, true, "retry_later", "",
+        "That moment is not over",
+        "Ask for an earlier moment, or wait Retry-After seconds and send it again.";
     ModeMismatch: "mode_mismatch", 409, false, "use_other_key", "",
         "Test and live do not mix",
         "Use a key and a network of this service's mode (Bursar-Mode).";

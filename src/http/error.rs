@@ -13,6 +13,7 @@ impl From<SubmitError> for Problem {
         match &error {
             SubmitError::Overloaded => Self::new(Code::Overloaded),
             SubmitError::Unavailable => Self::fault(Code::Unavailable, &error),
+            SubmitError::Restored => Self::new(Code::LedgerRestored).retry_after(60),
             SubmitError::Conflict => Self::new(Code::IdempotencyConflict).field("Idempotency-Key"),
             SubmitError::BookUnknown => Self::new(Code::NotFound).detail(error.to_string()),
             SubmitError::Fault(_) | SubmitError::Rejected(_) => Self::fault(Code::Internal, &error),
@@ -73,7 +74,17 @@ impl From<CheckoutError> for Problem {
 
 impl From<FinanceError> for Problem {
     fn from(error: FinanceError) -> Self {
-        Self::fault(Code::Unavailable, &error)
+        match &error {
+            FinanceError::NotOver { now, wanted } => {
+                let left = wanted.signed_duration_since(*now).num_seconds().saturating_add(1);
+                Self::new(Code::MomentNotOver)
+                    .detail(error.to_string())
+                    .retry_after(u64::try_from(left).unwrap_or(1))
+            }
+            FinanceError::StillWriting | FinanceError::Database(_) => {
+                Self::fault(Code::Unavailable, &error)
+            }
+        }
     }
 }
 

@@ -153,8 +153,16 @@ pub fn instant<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<DateTime<Utc>>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let at = DateTime::parse_from_rfc3339(&text).map_err(D::Error::custom)?;
-    Ok(Some(at.to_utc()))
+    moment_of(&text).map(Some)
+}
+
+/// The same, which may not be left out.
+pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    moment_of(&String::deserialize(deserializer)?)
+}
+
+fn moment_of<E: Error>(text: &str) -> Result<DateTime<Utc>, E> {
+    Ok(DateTime::parse_from_rfc3339(text).map_err(E::custom)?.to_utc())
 }
 
 /// An amount of more than nothing.

@@ -27,6 +27,7 @@ mod middleware;
 mod openapi;
 mod outcome;
 mod paging;
+mod past;
 mod problem;
 mod problem_body;
 mod refusal;

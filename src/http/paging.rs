@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -31,6 +31,11 @@ pub struct PageRequest<C> {
 }
 
 impl Paging {
+    /// For queries that ask for more than a page, and have its parameters among their own.
+    pub fn of(after: Option<String>, limit: Option<u32>) -> Self {
+        Self { after, limit }
+    }
+
     /// Checks the size and reads the cursor.
     pub fn read<C: FromStr>(&self) -> Result<PageRequest<C>, Problem> {
         let limit = self.limit.unwrap_or(Page::<()>::LIMIT_DEFAULT);
@@ -59,15 +64,26 @@ impl<C> PageRequest<C> {
         rows: Vec<T>,
         cursor: impl Fn(&T) -> String,
     ) -> HttpResponse {
-        let page = Page::cut(rows, self.limit, cursor);
+        let page = self.cut(rows, cursor);
+        self.linked(request.path(), "", &page).json(page)
+    }
+
+    /// The page.
+    pub fn cut<T>(&self, rows: Vec<T>, cursor: impl Fn(&T) -> String) -> Page<T> {
+        Page::cut(rows, self.limit, cursor)
+    }
+
+    /// An answer with a link to the next page, if there is one. `query` is what the list is asked
+    /// for besides, each parameter with an ampersand at its end.
+    pub fn linked<T>(&self, path: &str, query: &str, page: &Page<T>) -> HttpResponseBuilder {
         let mut response = HttpResponse::Ok();
         if let Some(next) = &page.next_cursor {
             // Every cursor is an id, a SKU or a number: plain in a URL.
-            let (path, limit) = (request.path(), self.limit);
-            let link = format!("<{path}?after={next}&limit={limit}>; rel=\"next\"");
+            let limit = self.limit;
+            let link = format!("<{path}?{query}after={next}&limit={limit}>; rel=\"next\"");
             response.insert_header((header::LINK, link));
         }
-        response.json(page)
+        response
     }
 }
 

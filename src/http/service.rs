@@ -13,6 +13,7 @@ use crate::db::{self, SchemaError};
 use crate::ground::Mode;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
+use crate::ledger;
 
 /// How long a probe waits for anything.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ pub struct Alive {
 /// Whether work can be done.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ready {
-    /// `ready`, or `degraded` when only top-ups cannot be settled.
+    /// `ready`, or `degraded` when top-ups cannot be settled or a restored ledger only reads.
     #[schema(example = "ready")]
     pub status: &'static str,
     /// What was looked at.
@@ -48,6 +49,8 @@ pub struct ReadyChecks {
     pub schema: &'static str,
     /// Whether the payment facilitator answers.
     pub facilitator: &'static str,
+    /// Whether money may move; `restored` while a ledger out of a backup is not confirmed.
+    pub ledger: &'static str,
 }
 
 /// The process lives
@@ -81,11 +84,16 @@ pub async fn say_ready(state: web::Data<AppState>) -> Result<HttpResponse, Probl
         Ok(Err(_)) => ("ok", "failed"),
     };
     let facilitator = if reachable { "ok" } else { "failed" };
-    let checks = ReadyChecks { database, schema, facilitator };
+    let ledger = match timeout(PROBE_TIMEOUT, ledger::is_restored(&state.pool)).await {
+        Ok(Ok(false)) => "ok",
+        Ok(Ok(true)) => "restored",
+        Ok(Err(_)) | Err(_) => "unknown",
+    };
+    let checks = ReadyChecks { database, schema, facilitator, ledger };
     if database != "ok" || schema != "ok" {
         return Err(Problem::new(Code::Unavailable).with("checks", json!(checks)));
     }
-    let status = if reachable { "ready" } else { "degraded" };
+    let status = if reachable && ledger == "ok" { "ready" } else { "degraded" };
     Ok(HttpResponse::Ok().json(Ready { status, checks }))
 }
 

@@ -58,6 +58,12 @@ pub trait Command: Send + Sync + 'static {
     /// annex.
     fn want(&self, wants: &mut Wants, annexes: &mut Annexes);
 
+    /// Whether it may run on a ledger that was restored from a backup and is not confirmed, because
+    /// it makes up for what the backup lacks.
+    fn recovers(&self) -> bool {
+        false
+    }
+
     /// Decides, in memory. No I/O. On a refusal nothing may have changed.
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault>;
 }

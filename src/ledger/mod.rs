@@ -36,4 +36,8 @@ pub use lot::{BurnKey, Lot};
 pub use refusal::{Fault, Refusal};
 pub use role::{Movement, Role};
 pub use spender::Spender;
-pub use store::{Balance, LotRow, balance, lots, open_book};
+pub use store::{
+    Balance, ConfirmedHow, Contents, LotRow, PastError, Restoration, abandon_restore, balance,
+    begin_restore, close_past, confirm_restoration, contents, finish_restore, is_restored, lots,
+    open_book, unconfirmed,
+};

@@ -75,14 +75,23 @@ pub fn find_binaries(
     })
 }
 
-/// Directories that may hold the binaries, best first, each once.
-fn candidates(surroundings: &Surroundings, account: Option<&Account>) -> Vec<PathBuf> {
+/// Directories that may hold programs of PostgreSQL, best first.
+pub fn program_dirs(surroundings: &Surroundings) -> Vec<PathBuf> {
     if let Some(explicit) = &surroundings.explicit_bin {
         return vec![std::path::absolute(explicit).unwrap_or_else(|_| explicit.clone())];
     }
     let mut dirs: Vec<PathBuf> = surroundings.path_dirs();
     dirs.extend(bindir_of_pg_config(surroundings));
     dirs.extend(well_known());
+    dirs
+}
+
+/// Directories that may hold the binaries, best first, each once.
+fn candidates(surroundings: &Surroundings, account: Option<&Account>) -> Vec<PathBuf> {
+    let mut dirs = program_dirs(surroundings);
+    if surroundings.explicit_bin.is_some() {
+        return dirs;
+    }
     dirs.extend(install::cached_bin(surroundings, account.is_some()));
     let mut unique = Vec::new();
     for dir in dirs {
@@ -159,7 +168,7 @@ fn probe(dir: &Path, account: Option<&Account>) -> Result<u32, String> {
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian …)` is 15, `… 19beta1` is 19.
-fn parse_version(text: &str) -> Option<u32> {
+pub(in crate::db) fn parse_version(text: &str) -> Option<u32> {
     let version = text.split_once("(PostgreSQL) ")?.1;
     let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     version[..end].parse().ok()

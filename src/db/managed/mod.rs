@@ -22,7 +22,8 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
 pub use account::{Account, effective_uid, is_root};
-pub use binaries::{Binaries, Surroundings, find_binaries};
+pub(in crate::db) use binaries::parse_version;
+pub use binaries::{Binaries, Surroundings, find_binaries, program_dirs};
 pub use cluster::{clean_command, initdb, required_major};
 pub use error::ManagedError;
 pub use install::install;

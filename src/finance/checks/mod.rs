@@ -6,7 +6,7 @@ mod rule;
 
 use sqlx::PgPool;
 
-use super::store::checks::{books, caps, checkouts, holds, journal, lots, topups};
+use super::store::checks::{books, caps, checkouts, holds, journal, lots, snapshots, topups};
 use super::{FinanceError, store};
 
 pub use report::{Check, CheckReport, Violation};
@@ -23,6 +23,7 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::VersionsGapFree, books::versions(tx).await?),
         Check::of(Rule::EventsGapFree, books::events(tx).await?),
         Check::of(Rule::RunningBalances, journal::running_balances(tx).await?),
+        Check::of(Rule::SnapshotsMatchTransfers, snapshots::transfers(tx).await?),
         Check::of(Rule::RecordedInOrder, journal::recorded_times(tx).await?),
         Check::of(Rule::TransactionsWhole, journal::transactions(tx).await?),
         Check::of(Rule::ReversesExist, journal::reverses(tx).await?),

@@ -51,6 +51,8 @@ rules! {
         "Outbox events are numbered without gaps, and the book's counter counts them.";
     RunningBalances, "running_balances", Money,
         "The balances after each transfer follow from the transfers up to it.";
+    SnapshotsMatchTransfers, "snapshots_match_transfers", Money,
+        "Every book has a snapshot at every 256th transfer, and it is the sum up to there.";
     RecordedInOrder, "recorded_in_order", Count,
         "Recorded times never go back within a book.";
     TransactionsWhole, "transactions_whole", Count,

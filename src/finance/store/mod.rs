@@ -3,6 +3,7 @@
 
 pub(super) mod checks;
 pub(super) mod journal;
+pub(super) mod past;
 pub(super) mod proof;
 pub(super) mod reports;
 

@@ -19,7 +19,7 @@ use crate::http::auth::OptionalCaller;
 use crate::http::extract::{ApiPath, OptionalIdempotencyHeader, RawBody};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
-use crate::ledger;
+use crate::ledger::{self, SubmitError};
 use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
 use crate::x402::{Mismatch, Payment, Version};
 
@@ -73,7 +73,13 @@ pub async fn topup(
     body: RawBody,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
-    let Some(payment) = payment_of(&request)? else { return Ok(unpaid(&state, &body)) };
+    let Some(payment) = payment_of(&request)? else {
+        return match state.topups.refuse_while_restored().await {
+            Err(restored @ PayError::Restored) => Err(problem(restored)),
+            // The terms need no database, and without one no payment is taken.
+            Ok(()) | Err(_) => Ok(unpaid(&state, &body)),
+        };
+    };
     let caller = match OptionalCaller::from_request(&request, &mut Payload::None).await?.0 {
         Some(caller) if caller.account == BookId::HOUSE => {
             let detail = "credits belong to customer accounts; use a customer key, or none";
@@ -101,6 +107,7 @@ async fn paid(
     payment: Payment,
     caller: Option<Principal>,
 ) -> Result<HttpResponse, Problem> {
+    state.topups.refuse_while_restored().await.map_err(problem)?;
     let wanted = read_request(body)?;
     let amount = wanted.amount.unwrap_or(state.topups.settings().default_amount);
     let version = payment.version;
@@ -303,6 +310,8 @@ pub(super) fn problem(error: PayError) -> Problem {
             .detail(error.to_string())
             .with("topup_id", first.to_string()),
         PayError::KeyInFlight => Problem::new(Code::IdempotencyInFlight).retry_after(1),
+        PayError::Restored => SubmitError::Restored.into(),
+        PayError::Ledger(error) => error.into(),
         PayError::Interrupted | PayError::Database(_) => {
             Problem::fault(Code::Unavailable, &error).retry_after(1)
         }

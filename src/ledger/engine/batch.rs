@@ -40,18 +40,24 @@ pub(super) async fn run(
 
     // Lock first. A statement's snapshot is older than its lock wait, so reads come after it.
     let mut books = read::lock_books(&mut tx, &keys).await?;
-    let time = read::time(&mut tx).await?;
-    let time = time.checked_add_signed(workshop.clock.offset()).unwrap_or(time);
+    let present = read::present(&mut tx).await?;
+    let time = present.clock.checked_add_signed(workshop.clock.offset()).unwrap_or(present.clock);
+    let time = time.max(present.closed_until);
     for book in books.values_mut() {
         book.set_time(time);
     }
     let stored = read::outcomes(&mut tx, &identities).await?;
 
+    let may_run = |command: &dyn Command| !present.restored || command.recovers();
     let is_fresh = |(book, identity): &(BookId, CommandIdentity)| {
         books.contains_key(book) && !stored.contains_key(&(*book, identity.command))
     };
-    let fresh: Vec<_> =
-        commands.iter().zip(&identities).filter(|(_, key)| is_fresh(key)).map(|(c, _)| c).collect();
+    let fresh: Vec<_> = commands
+        .iter()
+        .zip(&identities)
+        .filter(|(command, key)| may_run(command.as_ref()) && is_fresh(key))
+        .map(|(command, _)| command)
+        .collect();
     let mut annexes = Annexes::default();
     let any_fresh = !fresh.is_empty();
     if any_fresh {
@@ -66,8 +72,15 @@ pub(super) async fn run(
         }
     }
 
-    let mut decisions =
-        Decisions { workshop, books, annexes, stored, kept: Vec::new(), here: HashMap::new() };
+    let mut decisions = Decisions {
+        workshop,
+        restored: present.restored,
+        books,
+        annexes,
+        stored,
+        kept: Vec::new(),
+        here: HashMap::new(),
+    };
     let mut replies = Vec::with_capacity(commands.len());
     for (command, (book, identity)) in commands.iter().zip(identities) {
         replies.push(decisions.reply(command.as_ref(), book, identity)?);
@@ -86,6 +99,8 @@ type Key = (BookId, Uuid);
 /// The decisions of one batch, in the order of its commands.
 struct Decisions<'a> {
     workshop: &'a Workshop,
+    /// Whether only what recovers a restored ledger is carried out.
+    restored: bool,
     books: Books,
     annexes: Annexes,
     /// What was decided before this batch.
@@ -121,6 +136,9 @@ impl Decisions<'_> {
         if let Some(first) = self.here.get(&key).and_then(|position| self.kept.get(*position)) {
             let decision = &first.decision;
             return Ok(again(first.identity.fingerprint, decision.accepted, &decision.body));
+        }
+        if self.restored && !command.recovers() {
+            return Ok(Err(SubmitError::Restored));
         }
         let entropy = self.workshop.entropy.as_ref();
         let decision = decide(command, state, &mut self.annexes, entropy)?;

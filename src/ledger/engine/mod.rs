@@ -52,6 +52,9 @@ pub enum SubmitError {
     /// There is no such book.
     #[error("the account does not exist")]
     BookUnknown,
+    /// The ledger came out of a backup, and nothing moves until it is confirmed. Nothing happened.
+    #[error("the ledger was restored from a backup and is not confirmed yet")]
+    Restored,
     /// Code and database disagree; nothing was written.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -4,7 +4,9 @@
 //! Lookups by several keys join `unnest` to a lateral subquery with `limit 1`: that form has only
 //! one plan, a nested loop over the primary key, whatever the statistics of a young table say.
 
+mod past;
 pub(super) mod read;
+mod restored;
 pub(super) mod write;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,12 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, LotId};
+
+pub use past::{PastError, close_past};
+pub use restored::{
+    ConfirmedHow, Contents, Restoration, abandon_restore, begin_restore, confirm_restoration,
+    contents, finish_restore, is_restored, unconfirmed,
+};
 
 /// Opens a customer's book. It must be committed before the book's first command. Opening it again
 /// changes nothing.

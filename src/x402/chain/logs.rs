@@ -11,7 +11,8 @@ pub(super) const USED: &str = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b2
 pub(super) const CANCELED: &str =
     "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81";
 /// `Transfer(address,address,uint256)`.
-const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
+pub(super) const TRANSFER: &str =
+    "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
 
 /// What an answer lacks or has wrong.
 pub(super) type Fault = &'static str;
@@ -83,23 +84,23 @@ pub(super) fn trace(logs: &Value, asset: &str) -> Result<Trace, Fault> {
 }
 
 /// One log of the token.
-struct Log<'a> {
-    index: u64,
-    value: &'a Value,
+pub(super) struct Log<'a> {
+    pub(super) index: u64,
+    pub(super) value: &'a Value,
 }
 
 impl Log<'_> {
-    fn topic(&self, position: usize) -> Option<&str> {
+    pub(super) fn topic(&self, position: usize) -> Option<&str> {
         self.value.get("topics")?.get(position)?.as_str()
     }
 
-    fn topic_is(&self, position: usize, expected: &str) -> bool {
+    pub(super) fn topic_is(&self, position: usize, expected: &str) -> bool {
         same(self.topic(position), expected)
     }
 }
 
 /// The logs of a contract that are part of the chain, in their order.
-fn logs_of<'a>(logs: &'a [Value], contract: &str) -> Result<Vec<Log<'a>>, Fault> {
+pub(super) fn logs_of<'a>(logs: &'a [Value], contract: &str) -> Result<Vec<Log<'a>>, Fault> {
     let mut found = Vec::new();
     for value in logs {
         let removed = value.get("removed").and_then(Value::as_bool).unwrap_or(false);
@@ -146,11 +147,11 @@ pub(super) fn instant(value: &Value) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(quantity(value)?).ok()?, 0)
 }
 
-fn field<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
 }
 
-fn same(found: Option<&str>, expected: &str) -> bool {
+pub(super) fn same(found: Option<&str>, expected: &str) -> bool {
     found.is_some_and(|found| found.eq_ignore_ascii_case(expected))
 }
 

@@ -2,6 +2,7 @@
 
 mod logs;
 mod rpc;
+mod scan;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 use crate::ground::Amount;
 
 pub use rpc::{RpcChain, RpcSettings};
+pub use scan::{Block, Incoming};
 
 /// A payment as the chain knows it. Addresses and nonce are `0x` and lower-case hex.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,11 @@ impl RpcChain {
     }
 
     /// Calls a method and returns its result, which may be null.
-    async fn call(&self, method: &'static str, params: Value) -> Result<Value, ChainError> {
+    pub(super) async fn call(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Value, ChainError> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let request = self.exchange.client().post(self.url.clone()).json(&body);
         let answer = self

@@ -18,6 +18,8 @@ pub(super) struct CreditTopup {
     pub(super) settlement_tx: String,
     /// When the money moved on the chain, where that is known.
     pub(super) effective_at: Option<DateTime<Utc>>,
+    /// Whether it makes up for what a restored ledger lacks.
+    pub(super) recovers: bool,
 }
 
 impl Command for CreditTopup {
@@ -27,6 +29,10 @@ impl Command for CreditTopup {
 
     fn identity(&self) -> CommandIdentity {
         CommandIdentity::of_effect(&format!("topup:{}:credit", self.topup))
+    }
+
+    fn recovers(&self) -> bool {
+        self.recovers
     }
 
     fn want(&self, _: &mut Wants, annexes: &mut Annexes) {

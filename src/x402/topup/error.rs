@@ -1,4 +1,5 @@
 use crate::ground::{Amount, TopupId};
+use crate::ledger::SubmitError;
 use crate::x402::Mismatch;
 
 /// Why a payment was not taken, or has no answer. Nothing was sent unless the variant says so.
@@ -23,6 +24,10 @@ pub enum PayError {
     /// The settlement may be under way; the record tells.
     #[error("the payment is being taken; ask again")]
     Interrupted,
+    #[error("the ledger did not take it")]
+    Ledger(#[source] SubmitError),
+    #[error("the ledger was restored from a backup and is not confirmed yet")]
+    Restored,
     #[error("the database did not answer")]
     Database(#[from] sqlx::Error),
 }

@@ -9,6 +9,7 @@
 mod command;
 mod error;
 mod record;
+mod recovery;
 mod resolver;
 mod settle;
 mod state;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, Clock, Entropy, IdempotencyKey, TopupId, sha256};
-use crate::ledger::Engine;
+use crate::ledger::{Engine, is_restored};
 
 use super::chain::Chain;
 use super::classify::VerifyOutcome;
@@ -32,6 +33,7 @@ use super::{Address, Matched, Network, Payment, Terms, Window, match_payment};
 
 pub use error::PayError;
 pub use record::{AuditEntry, TopupRecord};
+pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
 pub use state::{TopupEvent, TopupState};
 
@@ -164,6 +166,12 @@ impl TopUps {
         self.0.facilitator.supported().await.is_ok()
     }
 
+    /// Refuses while the ledger is a restored one that is not confirmed: nobody shall be asked to
+    /// pay, and nothing is sent to a facilitator.
+    pub async fn refuse_while_restored(&self) -> Result<(), PayError> {
+        if is_restored(&self.0.pool).await? { Err(PayError::Restored) } else { Ok(()) }
+    }
+
     /// Whether an amount can be bought.
     pub fn check_amount(&self, amount: Amount) -> Result<(), PayError> {
         let settings = &self.0.settings;
@@ -197,6 +205,7 @@ impl TopUps {
     /// Checks an unseen payment against the terms, and its signature: locally when a plain wallet
     /// signed, otherwise by asking the facilitator.
     pub async fn check(&self, payment: Payment, terms: &Terms) -> Result<Checked, PayError> {
+        self.refuse_while_restored().await?;
         let matched = match_payment(terms, &payment, self.0.clock.now())?;
         if !payment.is_signed_by_payer() {
             let version = payment.version.number();

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::db::claims;
+use crate::ledger::is_restored;
 
 use super::settle::{Case, USED_BEFORE};
 use super::store;
@@ -33,9 +34,13 @@ pub struct Standing {
 impl TopUps {
     /// Takes up what is due: repeats `/settle` with the identical payload for what is unknown,
     /// credits what is settled, and lets go of what was never sent. Replicas share the work: taking
-    /// a row up moves its time on, in one statement. Returns how many it took up.
+    /// a row up moves its time on, in one statement. Returns how many it took up; none while a
+    /// restored ledger is not confirmed.
     pub async fn resolve_step(&self) -> Result<usize, PayError> {
         let inner = &self.0;
+        if is_restored(&inner.pool).await? {
+            return Ok(0);
+        }
         let lease = TimeDelta::from_std(inner.settings.lease).unwrap_or(TimeDelta::minutes(3));
         let at = inner.clock.now();
         let stale = at.checked_sub_signed(lease).unwrap_or(at);

@@ -264,8 +264,9 @@ impl Inner {
         effective_at: Option<DateTime<Utc>>,
     ) -> Result<(), PayError> {
         let (topup, account) = (case.id, case.account);
+        let tx = settlement_tx.clone();
         let command =
-            CreditTopup { account, topup, settlement_tx: settlement_tx.clone(), effective_at };
+            CreditTopup { account, topup, settlement_tx: tx, effective_at, recovers: false };
         match self.engine.submit(Arc::new(command)).await {
             Ok(_) => Ok(()),
             Err(error) => {

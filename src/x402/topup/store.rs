@@ -9,7 +9,7 @@ use crate::x402::{Network, Version};
 use super::command::{TopupRow, TopupRows};
 use super::resolver::{Due, Standing};
 use super::settle::Case;
-use super::{AuditEntry, TopupRecord, TopupState};
+use super::{AuditEntry, OpenTopup, TopupRecord, TopupState};
 
 /// Amounts in tables are never negative: a CHECK holds it.
 fn amount(micros: i64) -> Amount {
@@ -134,6 +134,33 @@ pub(super) async fn by_id(pool: &PgPool, id: TopupId) -> Result<Option<TopupReco
             credited_at: row.credited_at,
         })
     }))
+}
+
+/// The top-ups that are in no final state, oldest first.
+pub(super) async fn open(pool: &PgPool) -> Result<Vec<OpenTopup>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select topup_id, state, amount, network, asset, payer, nonce, pay_to, valid_before,
+                created_at
+         from topup where state in ('claimed', 'settling', 'settled', 'unknown')
+         order by created_at, topup_id"
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = rows.into_iter().filter_map(|row| {
+        Some(OpenTopup {
+            id: TopupId(row.topup_id),
+            state: TopupState::from_name(&row.state)?,
+            amount: amount(row.amount),
+            network: row.network,
+            asset: row.asset,
+            payer: row.payer,
+            nonce: row.nonce,
+            pay_to: row.pay_to,
+            valid_before: DateTime::from_timestamp(row.valid_before, 0),
+            created_at: row.created_at,
+        })
+    });
+    Ok(rows.collect())
 }
 
 /// The audit trail of a top-up, oldest first.

@@ -35,6 +35,8 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (post(), format!("{CHARGE}/reversals"), VERIFIER | OPERATOR),
         (get(), "/api/v1/ledger/export".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/trial-balance".to_owned(), CUSTOMER | OPERATOR),
+        (get(), "/api/v1/ledger/balances".to_owned(), CUSTOMER | OPERATOR),
+        (get(), "/api/v1/ledger/statement".to_owned(), CUSTOMER | OPERATOR),
         (put(), "/api/v1/admin/catalog/lead".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/keys".to_owned(), OPERATOR),
     ]

@@ -6,6 +6,7 @@ mod documents;
 mod expiry;
 mod keys;
 mod money;
+mod past;
 mod replay;
 mod sandbox;
 mod signup;

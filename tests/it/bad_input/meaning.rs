@@ -98,6 +98,16 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             vec![other("unknown network", network, WRONG)]
         }
         "POST /api/v1/wallets/claim" => super::claims::cases(world, ask),
+        "GET /api/v1/ledger/balances" | "GET /api/v1/ledger/statement" => {
+            let asking =
+                |id: &str| Ask { path: format!("{}&account_id={id}", ask.path), ..ask.clone() };
+            let nobody = asking("acc_00000000000070008000000000000001");
+            let missing = with_key("operator");
+            vec![
+                other("another customer's", nobody, HIDDEN),
+                Case { field: Some("account_id".to_owned()), ..other("whose?", missing, WRONG) },
+            ]
+        }
         _ => Vec::new(),
     }
 }

@@ -38,7 +38,9 @@ pub fn row(world: &World, name: &str) -> Row {
         "GET /api/v1/checkouts/{checkout_id}"
         | "GET /api/v1/charges/{charge_id}"
         | "GET /api/v1/ledger/export"
-        | "GET /api/v1/ledger/trial-balance" => (READER, None),
+        | "GET /api/v1/ledger/trial-balance"
+        | "GET /api/v1/ledger/balances"
+        | "GET /api/v1/ledger/statement" => (READER, None),
         "POST /api/v1/accounts" => {
             let caps = json!([{"span": "day", "limit": "5.00"}]);
             (NOBODY, Some(json!({"name": "agent", "caps": caps})))
@@ -77,6 +79,17 @@ pub fn row(world: &World, name: &str) -> Row {
         unknown => panic!("{unknown} has no row: say who may ask and what a good request says"),
     };
     Row { roles, body }
+}
+
+/// What an operation needs in its query, each parameter with its value.
+pub fn query(name: &str) -> &'static [(&'static str, &'static str)] {
+    match name {
+        "GET /api/v1/ledger/balances" => &[("as_of", "2026-01-01T00:00:00Z")],
+        "GET /api/v1/ledger/statement" => {
+            &[("from", "2026-01-01T00:00:00Z"), ("to", "2026-01-02T00:00:00Z")]
+        }
+        _ => &[],
+    }
 }
 
 fn result() -> Value {

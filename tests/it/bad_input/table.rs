@@ -217,6 +217,16 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
             "after" => &["", "%00", "%FF", "%C3%A9", "chk_1", "99999999999999999999", "1.5"],
             "format" => &["", "xml", "CSV", "csv%00", "csv,jsonl"],
             "network" => &["", "x", "%00", "eip155:1"],
+            "as_of" | "from" | "to" => &[
+                "",
+                "now",
+                "2026-01-01",
+                "2026-01-01T00:00:00",
+                "2026-13-01T00:00:00Z",
+                "0",
+                "%00",
+            ],
+            "account_id" => &["", "acc_1", "%00", "acc_zz"],
             unknown => panic!("what is a bad {unknown}?"),
         };
         cases.extend(values.iter().map(|value| (format!("{name}={value}"), Some(name.clone()))));
@@ -226,8 +236,12 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
     if !names.is_empty() {
         cases.extend([("surprise=1".to_owned(), Some("surprise".to_owned()))]);
     }
+    let path = ask.path.split('?').next().unwrap_or_default();
     let case = |(query, field): (String, Option<String>)| {
-        let ask = Ask { path: format!("{}?{query}", ask.path), ..ask.clone() };
+        let others = super::rows::query(&operation.name).iter();
+        let others = others.filter(|(name, _)| !query.starts_with(&format!("{name}=")));
+        let others: String = others.map(|(name, value)| format!("&{name}={value}")).collect();
+        let ask = Ask { path: format!("{path}?{query}{others}"), ..ask.clone() };
         let case = Case::new(query, ask, Part::Other, &["validation_failed"]);
         Case { field, ..case }
     };

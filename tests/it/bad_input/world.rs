@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::ask::{Ask, Case, Part, Shown};
 use super::document::{Document, Key, Operation};
-use super::rows::row;
+use super::rows::{query, row};
 use crate::api::{Api, Customer, network};
 use crate::http_wire::{Answer, Connection};
 use crate::support::postgres::TestDatabase;
@@ -150,7 +150,11 @@ impl World {
     /// A good request to an operation, with the right key.
     pub fn good(&self, operation: &Operation) -> Ask {
         let row = row(self, &operation.name);
-        let mut ask = Ask::new(&operation.method, &self.fill(&operation.path));
+        let query: Vec<_> =
+            query(&operation.name).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        let path = self.fill(&operation.path) + &query;
+        let mut ask = Ask::new(&operation.method, &path);
         if operation.key() != Key::None {
             ask = ask.key(&self.keys[row.roles[0]]);
         }

@@ -3,6 +3,7 @@
 //! binary.
 
 mod node;
+mod recovery;
 mod world;
 
 use bursar::x402::Wallet;

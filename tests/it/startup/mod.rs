@@ -6,5 +6,5 @@ mod demo;
 mod help;
 mod lifecycle;
 mod live;
-mod process;
+pub mod process;
 mod settings;

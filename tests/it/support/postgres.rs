@@ -68,16 +68,28 @@ pub async fn test_database() -> TestDatabase {
         format!("revoke all on database {name} from public"),
         format!("grant connect on database {name} to bursar_service"),
     ]);
-    let pool = |role, size| {
-        PgPoolOptions::new()
-            .max_connections(size)
-            .test_before_acquire(false)
-            .connect_lazy_with(server.options_of(role, &name))
-    };
-    TestDatabase { owner: pool(Role::Owner, 4), service: pool(Role::Service, 10), name }
+    TestDatabase::named(name)
+}
+
+/// A fresh database with nothing in it.
+pub async fn empty_database() -> TestDatabase {
+    let server = &*SERVER;
+    let name = format!("test_{}_{}", server.run, server.next.fetch_add(1, Ordering::Relaxed));
+    server.admin(&[format!("create database {name} owner bursar_owner")]);
+    TestDatabase::named(name)
 }
 
 impl TestDatabase {
+    fn named(name: String) -> Self {
+        let pool = |role, size| {
+            PgPoolOptions::new()
+                .max_connections(size)
+                .test_before_acquire(false)
+                .connect_lazy_with(SERVER.options_of(role, &name))
+        };
+        Self { owner: pool(Role::Owner, 4), service: pool(Role::Service, 10), name }
+    }
+
     /// The database's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -13,6 +13,7 @@ mod order;
 mod paid;
 mod race;
 mod resolve;
+mod restored;
 mod unpaid;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ pub mod checkouts;
 pub mod holds;
 pub mod journal;
 pub mod lots;
+pub mod snapshots;
 pub mod topups;
 
 use rust_decimal::Decimal;

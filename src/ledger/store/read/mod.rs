@@ -78,9 +78,28 @@ pub async fn lock_books(
     Ok(found)
 }
 
-/// The database's time. Taken after the locks, so that it never runs backwards within a book.
-pub async fn time(tx: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
-    sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(tx).await
+/// What the database says of the present. Taken after the locks, in a statement of its own.
+pub struct Present {
+    /// The database's clock. Within a book it never runs backwards.
+    pub clock: DateTime<Utc>,
+    /// Nothing is recorded before this, whatever the clock says ([`crate::ledger::close_past`]).
+    pub closed_until: DateTime<Utc>,
+    /// Whether nothing may move ([`crate::ledger::is_restored`]).
+    pub restored: bool,
+}
+
+pub async fn present(tx: &mut PgConnection) -> Result<Present, sqlx::Error> {
+    sqlx::query_as!(
+        Present,
+        r#"select clock_timestamp() as "clock!", closed_until,
+             to_regclass('public.restoration_pending') is not null
+             or exists (select from restoration r where not exists (
+                  select from restoration_confirmed c
+                  where c.restoration_id = r.restoration_id)) as "restored!"
+           from past"#
+    )
+    .fetch_one(tx)
+    .await
 }
 
 /// A stored outcome.

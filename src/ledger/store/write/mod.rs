@@ -2,6 +2,7 @@
 
 mod caps;
 mod holds;
+mod snapshots;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -29,6 +30,7 @@ pub async fn all(
     if !changed.is_empty() {
         update_books(tx, &changed).await?;
         insert_transfers(tx, &changed).await?;
+        snapshots::take(tx, &changed).await?;
         insert_lots(tx, &changed).await?;
         update_lots(tx, &changed).await?;
         holds::insert_holds(tx, &changed).await?;
