@@ -226,8 +226,8 @@ grant select, insert on cap_usage to bursar_service;
 grant update (used) on cap_usage to bursar_service;
 
 -- Frozen outcomes, refusals included, without expiry. command is made of the SHA-256 of principal and
--- idempotency key, or of the effect; fingerprint is that of the request. The key is random by nature,
--- so it is kept short: it is the one index whose every page is written to.
+-- idempotency key, or of the effect, and unique in its book; fingerprint is that of the request. The
+-- key is random by nature, so it is kept short: its index is the one whose every page is written to.
 create table outcome (
   slot        smallint    not null,
   book_id     uuid        not null,
@@ -236,7 +236,7 @@ create table outcome (
   accepted    boolean     not null,
   recorded_at timestamptz not null,
   body        text        not null,
-  primary key (slot, command)
+  primary key (slot, book_id, command)
 );
 grant select, insert on outcome to bursar_service;
 call make_append_only('outcome');

@@ -14,7 +14,7 @@ begin
   select * into b from book where slot = p_slot and book_id = p_book for no key update;
   at := greatest(b.recorded_at, clock_timestamp());
   select body into stored from outcome
-   where slot = p_slot and command = p_command and book_id = p_book;
+   where slot = p_slot and book_id = p_book and command = p_command;
   if found then
     return stored;
   end if;

@@ -80,7 +80,9 @@ pub fn commands(
 ) -> Vec<Arc<dyn Command>> {
     let id = |kind: u128, n: usize| {
         let slot = u128::from(account.slot().0);
-        Uuid::from_u128(kind << 64 | u128::try_from(n).unwrap() << 8 | slot)
+        // Ids are of one book each; the books' own ids differ somewhere in their upper half.
+        let of_book = account.0.as_u128() >> 80 << 80 ^ account.0.as_u128() << 80;
+        Uuid::from_u128(of_book | kind << 64 | u128::try_from(n).unwrap() << 8 | slot)
     };
     let (mut holds, mut captures) = (Vec::new(), Vec::new());
     let mut acts: Vec<Act> = Vec::new();

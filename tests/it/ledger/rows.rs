@@ -22,11 +22,11 @@ const QUERIES: [&str; 10] = [
     "select 'hold', spender_id, amount, captured, released, reversed, draw_amounts,
             (select array_agg(lot_number(lot) order by n)
              from unnest(draw_lots) with ordinality as u(lot, n)),
-            transaction_number(transaction_id)
-     from hold where slot = $1 and book_id = $2
+            transaction_number(h.transaction_id)
+     from hold h where slot = $1 and book_id = $2
      order by hold_number(hold_id)",
-    "select 'capture', draw_offset, amount, reversed, transaction_number(transaction_id)
-     from capture where slot = $1 and book_id = $2 order by transaction_number(transaction_id)",
+    "select 'capture', draw_offset, amount, reversed, transaction_number(c.transaction_id)
+     from capture c where slot = $1 and book_id = $2 order by transaction_number(c.transaction_id)",
     "select 'cap', spender_id, span, limit_amount from cap
      where slot = $1 and book_id = $2 order by span, spender_id",
     "select 'usage', c.spender_id, c.span, u.used

@@ -105,7 +105,7 @@ pub async fn outcomes(
                 as u(slot, book_id, command, n)
            cross join lateral (
              select fingerprint, accepted, body from outcome
-             where slot = u.slot and command = u.command and book_id = u.book_id limit 1) o"#,
+             where slot = u.slot and book_id = u.book_id and command = u.command limit 1) o"#,
         &slots,
         &books,
         &keys
