@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::ground::{BookId, Entropy, Fingerprint};
@@ -24,19 +26,37 @@ pub(super) enum BatchError {
     Fault(#[from] Fault),
     #[error("{0}")]
     Database(#[from] sqlx::Error),
+    #[error("the database fell silent")]
+    Silent,
     #[error("a command panicked")]
     Panicked,
 }
 
-/// Runs the commands in their order, in one transaction.
+/// Runs the commands in their order, in one transaction. A server that vanishes without a word, as in
+/// a failover, does not even end the connection: nothing but a time limit of our own notices.
 pub(super) async fn run(
     workshop: &Workshop,
     commands: &[Arc<dyn Command>],
 ) -> Result<Vec<Reply>, BatchError> {
+    let mut connection = workshop.pool.acquire().await?;
+    let batch = transact(workshop, commands, &mut connection);
+    let ended = timeout(workshop.settings.silence, batch).await;
+    ended.unwrap_or_else(|_| {
+        // Given back to the pool it would be asked whether it works, and keep its place meanwhile.
+        drop(connection.detach());
+        Err(BatchError::Silent)
+    })
+}
+
+async fn transact(
+    workshop: &Workshop,
+    commands: &[Arc<dyn Command>],
+    connection: &mut PgConnection,
+) -> Result<Vec<Reply>, BatchError> {
     let identities: Vec<_> = commands.iter().map(|c| (c.book(), c.identity())).collect();
     let keys: BTreeSet<_> =
         identities.iter().map(|(book, _)| (book.slot().sql(), book.0)).collect();
-    let mut tx = workshop.pool.begin().await?;
+    let mut tx = connection.begin().await?;
 
     // Lock first. A statement's snapshot is older than its lock wait, so reads come after it.
     let mut books = read::lock_books(&mut tx, &keys).await?;

@@ -54,6 +54,7 @@ async fn attempts(workshop: &Workshop, commands: &[Arc<dyn Command>]) -> Vec<Rep
         attempt += 1;
         let again = match &failure {
             BatchError::Fault(_) | BatchError::Panicked => Failure::Culprit,
+            BatchError::Silent => Failure::Lost,
             BatchError::Database(error) => classify(error),
         };
         match again {
@@ -87,6 +88,7 @@ fn give_up(failure: Failure, error: &BatchError) -> SubmitError {
     match (failure, error) {
         (_, BatchError::Fault(fault)) => SubmitError::Fault(fault.clone()),
         (_, BatchError::Panicked) => SubmitError::Rejected(error.to_string()),
+        (_, BatchError::Silent) => SubmitError::Unavailable,
         (Failure::Conflict | Failure::Lost, BatchError::Database(_)) => SubmitError::Unavailable,
         (Failure::Culprit | Failure::Broken, BatchError::Database(error)) => {
             SubmitError::Rejected(error.to_string())

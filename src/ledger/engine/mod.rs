@@ -9,6 +9,7 @@ mod failure;
 mod lane;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -28,11 +29,20 @@ pub struct EngineSettings {
     pub batch_max: usize,
     /// How often a batch is tried again after a conflict or a lost connection.
     pub attempts: u32,
+    /// How long a batch may take before its connection counts as lost: more than Postgres lets a
+    /// statement take.
+    pub silence: Duration,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { lanes: 2, queue: 4096, batch_max: 500, attempts: 5 }
+        Self {
+            lanes: 2,
+            queue: 4096,
+            batch_max: 500,
+            attempts: 5,
+            silence: Duration::from_secs(20),
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use bursar::x402::Version;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::dice::Dice;
 use super::site::{World, faucet};
 use super::sums::{Sums, micros};
 use crate::api;
+use crate::support::dice::Dice;
 use crate::support::request::{Answer, Post};
 use crate::topup::buyer::Buyer;
 

@@ -6,14 +6,13 @@
 //! form as long as wanted and repeat its choices; the moments are the machine's.
 
 mod customer;
-mod dice;
-mod proxy;
 mod site;
 mod sums;
 
-use dice::Dice;
-use proxy::Cut;
 use site::{Kill, Site};
+
+use crate::support::dice::Dice;
+use crate::support::proxy::Cut;
 
 const KILLS: [Kill; 10] = [
     Kill::Service,

@@ -13,16 +13,16 @@ use bursar::finance::Finance;
 use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions, PgPool};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::customer::{self, Customer, SKUS};
-use super::dice::Dice;
-use super::proxy::{Cut, Proxy};
 use crate::ledger::invariants;
+use crate::support::dice::Dice;
 use crate::support::postgres::surroundings;
+use crate::support::proxy::{Cut, Proxy};
 use crate::support::request::{Answer, Post};
 use crate::support::service::{Service, assert_checks, client};
 
@@ -123,8 +123,7 @@ impl Site {
             install(&surroundings(), &|line| eprintln!("{line}")).unwrap();
         }
         let postgres = ManagedPostgres::start(&directory, &surroundings()).await.unwrap();
-        let options = postgres.connect_options(Role::Service);
-        let proxy = Proxy::start(options.get_socket().unwrap().join(".s.PGSQL.5432")).await;
+        let proxy = Proxy::start(&postgres.connect_options(Role::Service)).await;
         let service = start(&postgres, &proxy);
         for (sku, price) in SKUS {
             service.list(sku, price).await;
@@ -306,14 +305,13 @@ impl Site {
 
 /// Starts the service behind the proxy. Its answers name one public URL, whatever its port.
 fn start(postgres: &ManagedPostgres, proxy: &Proxy) -> Service {
-    let role = Role::Service.name();
-    let url = format!("postgres://{role}@127.0.0.1:{}/bursar?sslmode=disable", proxy.port);
+    let url = proxy.through(postgres.connect_options(Role::Service)).to_url_lossy();
     let variables = [
         ("BURSAR_PUBLIC_URL", "http://127.0.0.1:8402"),
         ("BURSAR_SETTLE_TIMEOUT_S", "1"),
         ("BURSAR_VERIFY_TIMEOUT_S", "1"),
     ];
-    Service::start_at(&url, &postgres.url(Role::Owner), &variables)
+    Service::start_at(url.as_str(), &postgres.url(Role::Owner), &variables)
 }
 
 /// `kill -9`, all at once.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bursar::ground::Amount;
 use serde_json::Value;
 
-use super::dice::Dice;
 use super::site::World;
+use crate::support::dice::Dice;
 
 pub fn micros(value: &Value) -> i64 {
     value.as_str().unwrap().parse::<Amount>().unwrap().micros()

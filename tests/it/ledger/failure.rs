@@ -14,7 +14,9 @@ use super::jam::Jam;
 use super::model::amount;
 use super::scene::{self, Replica, until};
 use super::{invariants, rows};
+use crate::support::dice::Dice;
 use crate::support::postgres::{TestDatabase, run};
+use crate::support::proxy::{Cut, Proxy};
 
 type Reply = Result<Outcome, SubmitError>;
 
@@ -235,6 +237,29 @@ fn a_connection_that_dies_under_a_batch_is_made_good_by_the_next_attempt() {
         let outcome = task.await.unwrap().unwrap();
         assert!(outcome.accepted && !outcome.replayed);
         assert_eq!(settled(&replica.pool, account).await, 5);
+        invariants::hold_in(&db.owner).await;
+    });
+}
+
+#[test]
+fn a_database_that_falls_silent_does_not_hold_its_lane_for_ever() {
+    run(|db| async move {
+        let (replica, account) = scene(&db).await;
+        let proxy = Proxy::start(&db.service_options()).await;
+        let pool = db::service_pool(proxy.through(db.service_options()), 2);
+        let settings = EngineSettings { silence: Duration::from_millis(300), ..scene::one_lane() };
+        let clock = Arc::new(ShiftedClock::default());
+        let engine = Engine::start(pool, clock, Arc::new(SystemEntropy), settings);
+        // More often than the pool has connections: none of them keeps its place.
+        for n in 1..=4 {
+            let act = Act::new(account, format!("silent {n}"), Verb::TopUp(amount(5)));
+            let stalled = proxy.cut(Cut::Stall, 1, Dice::new(n));
+            let (outcome, ()) = tokio::join!(engine.submit(Arc::new(act)), stalled);
+            let outcome = outcome.unwrap();
+            // It had committed, and the next attempt found its record.
+            assert!(outcome.accepted && outcome.replayed);
+            assert_eq!(settled(&replica.pool, account).await, i64::try_from(5 * n).unwrap());
+        }
         invariants::hold_in(&db.owner).await;
     });
 }

@@ -1,11 +1,11 @@
 //! A proxy between the service and Postgres that can cut a connection where it hurts most: at a
 //! COMMIT, before it goes up or before its reply comes down.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -42,7 +42,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    socket: PathBuf,
+    server: PgConnectOptions,
     armed: Mutex<Option<Armed>>,
     cuts: watch::Sender<usize>,
     /// How many of each kind of cut there were, in the order of [`Cut`].
@@ -55,12 +55,12 @@ struct Armed {
 }
 
 impl Proxy {
-    /// Stands before the server on this socket, which may come and go.
-    pub async fn start(socket: PathBuf) -> Self {
+    /// Stands before a server, which may come and go.
+    pub async fn start(server: &PgConnectOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            socket,
+            server: server.clone(),
             armed: Mutex::default(),
             cuts: watch::Sender::new(0),
             counts: Default::default(),
@@ -73,6 +73,18 @@ impl Proxy {
             }
         });
         proxy
+    }
+
+    /// The same connection through the proxy.
+    pub fn through(&self, options: PgConnectOptions) -> PgConnectOptions {
+        let options = match options.get_socket() {
+            None => options,
+            // A socket's options have no password and cannot be given a host.
+            Some(_) => PgConnectOptions::new_without_pgpass()
+                .username(options.get_username())
+                .database(options.get_database().unwrap()),
+        };
+        options.host("127.0.0.1").port(self.port).ssl_mode(PgSslMode::Disable)
     }
 
     /// Cuts so many connections at this place, each message with some chance, and then no more.
@@ -119,16 +131,33 @@ impl Shared {
 /// Passes messages on until one side ends or the connection is cut. Then both sides are closed: the
 /// server rolls back what has not committed.
 async fn serve(shared: Arc<Shared>, client: TcpStream) {
-    let Ok(server) = UnixStream::connect(&shared.socket).await else { return };
+    let Ok((from_server, to_server)) = connect(&shared.server).await else { return };
     let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
     tokio::select! {
         () = up(&shared, from_client, to_server) => {}
         () = down(&shared, from_server, to_client) => {}
     }
 }
 
-async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: tokio::net::unix::OwnedWriteHalf) {
+type FromServer = Box<dyn AsyncRead + Send + Unpin>;
+type ToServer = Box<dyn AsyncWrite + Send + Unpin>;
+
+async fn connect(server: &PgConnectOptions) -> std::io::Result<(FromServer, ToServer)> {
+    let port = server.get_port();
+    Ok(match server.get_socket() {
+        Some(directory) => {
+            let socket = directory.join(format!(".s.PGSQL.{port}"));
+            let (from, to) = UnixStream::connect(socket).await?.into_split();
+            (Box::new(from), Box::new(to))
+        }
+        None => {
+            let (from, to) = TcpStream::connect((server.get_host(), port)).await?.into_split();
+            (Box::new(from), Box::new(to))
+        }
+    })
+}
+
+async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: ToServer) {
     // The first message has no type.
     let mut typed = false;
     while let Some((kind, message)) = read(&mut from, typed).await {
@@ -146,7 +175,7 @@ async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: tokio::net::unix::
     }
 }
 
-async fn down(shared: &Shared, mut from: tokio::net::unix::OwnedReadHalf, mut to: OwnedWriteHalf) {
+async fn down(shared: &Shared, mut from: FromServer, mut to: OwnedWriteHalf) {
     while let Some((kind, message)) = read(&mut from, true).await {
         let committed = kind == b'C' && message[5..] == *b"COMMIT\0";
         match shared.cuts(if committed { Kind::Committed } else { Kind::Other }) {
