@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
-use crate::finance::{DriftChecker};
+use crate::finance::DriftChecker;
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
 use crate::x402::topup::TopUps;
