@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::finance::checks::Rule;
 use crate::finance::store::proof::books::{self, BookRow, Stretch};
 use crate::finance::store::proof::ids::Table;
 use crate::finance::store::proof::keep::{self, Kept};
-use crate::finance::store::proof::{Keys, money};
+use crate::finance::store::proof::{Keys, money, snapshots};
 
 use super::book::{self, Beyond};
 use super::caps::Spending;
@@ -92,9 +93,24 @@ pub(super) async fn examine(
     for window in windows.iter().filter(|window| window.ends()) {
         book::compare(&chart, window, &beyond, &mut findings);
     }
+    compare_snapshots(tx, &windows, &mut findings).await?;
     let changes = Spending::of(&chart, &all, &walked);
     compare_caps(tx, &chart, walk_of, &all, &walked, &ended, &mut findings).await?;
     Ok(Examined { windows, findings, verified: walked.verified, lots, changes })
+}
+
+async fn compare_snapshots(
+    tx: &mut PgConnection,
+    windows: &[Window],
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    let walked: Vec<(Stretch, bool)> = windows.iter().map(Window::walked).collect();
+    for row in snapshots::differing(tx, &walked).await? {
+        let figures = row.found.map(|found| (i128::from(row.expected), i128::from(found)));
+        let subject = format!("{} at version {}", row.role, row.version);
+        findings.add(Rule::SnapshotsMatchTransfers, row.book_id, subject, figures);
+    }
+    Ok(())
 }
 
 async fn compare_caps(

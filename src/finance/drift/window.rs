@@ -109,6 +109,12 @@ impl Window {
         Stretch { slot: self.row.slot, book: self.row.book_id, from: self.from, to }
     }
 
+    /// What was walked, and whether the book ends there.
+    pub(super) fn walked(&self) -> (Stretch, bool) {
+        let (slot, book) = (self.row.slot, self.row.book_id);
+        (Stretch { slot, book, from: self.from, to: self.reached }, self.ends())
+    }
+
     pub(super) fn events(&self) -> Stretch {
         let to = if self.ends() { i64::MAX } else { self.events_to };
         let from = if self.events_from == 0 { i64::MIN } else { self.events_from };

@@ -54,6 +54,9 @@ items as (
   from row_of),
 outcomes as (
   insert into outcome (slot, book_id, command, fingerprint, accepted, recorded_at, body)
-  select slot, book_id, command, fingerprint, true, recorded_at, body from row_of)
-insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)
-select slot, book_id, seq, 'checkout.opened', checkout_id, recorded_at from row_of
+  select slot, book_id, command, fingerprint, true, recorded_at, body from row_of),
+events as (
+  insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)
+  select slot, book_id, seq, 'checkout.opened', checkout_id, recorded_at from row_of)
+-- The books that have come to a version at which a snapshot is due.
+select slot, book_id, version from row_of where version % 256 = 0

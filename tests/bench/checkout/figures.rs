@@ -15,6 +15,8 @@ pub struct Sample {
     pub times: Vec<Duration>,
     pub refused: u64,
     pub spent: Spent,
+    /// Rows inserted and updated, where they were counted.
+    pub rows: Option<f64>,
 }
 
 impl Sample {
@@ -31,27 +33,24 @@ impl Sample {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     pub transactions: f64,
-    pub rows: f64,
     pub wal_bytes: f64,
     pub postgres_cpu: f64,
     pub service_cpu: f64,
 }
 
 impl Spent {
-    /// The counters at this moment.
+    /// The counters at this moment. Transactions are those that wrote.
     pub async fn read(pool: &PgPool, postgres: u32, service: Option<u32>) -> Self {
-        let row: (i64, i64, f64) = sqlx::query_as(
-            "select xact_commit, tup_inserted + tup_updated,
-                    (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8
-             from pg_stat_database where datname = current_database()",
+        let row: (i64, f64) = sqlx::query_as(
+            "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                    (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8",
         )
         .fetch_one(pool)
         .await
         .expect("counters");
         Self {
             transactions: signed(row.0),
-            rows: signed(row.1),
-            wal_bytes: row.2,
+            wal_bytes: row.1,
             postgres_cpu: cpu_of_family(postgres),
             service_cpu: cpu_seconds(service.unwrap_or_else(std::process::id)),
         }
@@ -61,12 +60,19 @@ impl Spent {
     pub fn since(self, before: Self) -> Self {
         Self {
             transactions: self.transactions - before.transactions,
-            rows: self.rows - before.rows,
             wal_bytes: self.wal_bytes - before.wal_bytes,
             postgres_cpu: self.postgres_cpu - before.postgres_cpu,
             service_cpu: self.service_cpu - before.service_cpu,
         }
     }
+}
+
+/// Rows inserted and updated so far. Backends report theirs when they have been idle for ten seconds.
+pub async fn settled_rows(pool: &PgPool) -> f64 {
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let rows = "select (tup_inserted + tup_updated)::float8 from pg_stat_database
+                where datname = current_database()";
+    sqlx::query_scalar(rows).fetch_one(pool).await.expect("counters")
 }
 
 /// User and system time of a process, in seconds. A tick is a hundredth (`man 5 proc_pid_stat`).
@@ -136,15 +142,17 @@ impl Figures {
         let done = count(samples.iter().map(|s| s.done).sum::<u64>()).max(1.0);
         let per = |of: fn(&Spent) -> f64| samples.iter().map(|s| of(&s.spent)).sum::<f64>() / done;
         let (rate, p50, p99, p999) = (self.rate(name), at(500), at(990), at(999));
-        let (txs, rows, wal) = (per(|s| s.transactions), per(|s| s.rows), per(|s| s.wal_bytes));
+        let (txs, wal) = (per(|s| s.transactions), per(|s| s.wal_bytes));
+        let counted = samples.iter().find_map(|s| s.rows.map(|rows| rows / count(s.done).max(1.0)));
+        let rows = counted.map_or("    -".to_owned(), |rows| format!("{rows:>5.1}"));
         let (postgres, service) = (per(|s| s.postgres_cpu) * 1e6, per(|s| s.service_cpu) * 1e6);
         println!(
             "{name:<24} {rate:>9.0}/s  p50 {p50:>7.2} p99 {p99:>7.2} p99.9 {p999:>7.2} ms  \
-             {txs:>6.3} tx {rows:>5.1} rows {wal:>6.0} WAL B  cpu {postgres:>4.0} + {service:>4.0} us"
+             {txs:>6.3} tx {rows} rows {wal:>6.0} WAL B  cpu {postgres:>4.0} + {service:>4.0} us"
         );
         json!({
             "per_second": round(rate), "p50_ms": round(p50), "p99_ms": round(p99),
-            "p99_9_ms": round(p999), "transactions_per_op": round(txs), "rows_per_op": round(rows),
+            "p99_9_ms": round(p999), "transactions_per_op": round(txs), "rows_per_op": counted.map(round),
             "wal_bytes_per_op": round(wal), "postgres_cpu_us_per_op": round(postgres),
             "service_cpu_us_per_op": round(service),
             "refused": samples.iter().map(|s| s.refused).sum::<u64>(),

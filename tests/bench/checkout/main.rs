@@ -4,6 +4,8 @@
 //! `cargo bench --bench checkout`, with `-- --quick` for half a minute, and `-- --grow 5000000` to
 //! measure again when the ledger holds a fifth of that many transfers and all of them.
 
+#![expect(clippy::float_arithmetic, reason = "figures for people, not money")]
+
 mod figures;
 mod load;
 mod plan;

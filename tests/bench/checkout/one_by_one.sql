@@ -68,7 +68,33 @@ begin
   values (p_slot, p_book, p_command, p_fingerprint, true, at, p_body);
   insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)
   values (p_slot, p_book, b.event_seq + 1, 'checkout.opened', p_checkout, at);
+  if (b.version + 1) % 256 = 0 then
+    perform bench_snapshot(p_slot, p_book, b.version + 1);
+  end if;
   return p_body;
 end
 $$;
-grant execute on function bench_checkout to bursar_service;
+
+-- The snapshot of a book at a version, from the one before it and the transfers between.
+create or replace function bench_snapshot(p_slot smallint, p_book uuid, p_version bigint)
+returns void language plpgsql as $$
+declare
+  base book_snapshot;
+begin
+  select * into base from book_snapshot
+   where slot = p_slot and book_id = p_book and version < p_version order by version desc limit 1;
+  insert into book_snapshot (slot, book_id, version, recorded_at, debits, credits)
+  select p_slot, p_book, p_version, max(at),
+         array_agg(coalesce(base.debits[role], 0) + debited order by role),
+         array_agg(coalesce(base.credits[role], 0) + credited order by role)
+  from (
+    select role.role, coalesce(sum(t.amount) filter (where t.debit = role.role), 0)::bigint as debited,
+           coalesce(sum(t.amount) filter (where t.credit = role.role), 0)::bigint as credited,
+           max(t.recorded_at) as at
+    from transfer t cross join role
+    where t.slot = p_slot and t.book_id = p_book
+      and t.version > coalesce(base.version, 0) and t.version <= p_version
+    group by role.role) sums;
+end
+$$;
+grant execute on function bench_checkout, bench_snapshot to bursar_service;

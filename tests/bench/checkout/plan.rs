@@ -7,7 +7,7 @@ use bursar::db;
 use bursar::finance::Finance;
 use serde_json::{Map, Value, json};
 
-use crate::figures::{Figures, Sample, Spent, round};
+use crate::figures::{Figures, Sample, Spent, round, settled_rows};
 use crate::load::{Pressure, run};
 use crate::service::{Checkout, Choice, Life, Service, in_process};
 use crate::sql;
@@ -24,17 +24,21 @@ const ONE_BY_ONE: u32 = 10;
 pub struct Plan {
     slice: Duration,
     rounds: usize,
+    quick: bool,
     grow: Vec<u64>,
 }
 
 impl Plan {
     /// Reads the arguments. `cargo bench` itself passes `--bench`.
     pub fn from_args(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut plan = Self { slice: Duration::from_secs(4), rounds: 3, grow: Vec::new() };
+        let mut plan =
+            Self { slice: Duration::from_secs(4), rounds: 3, quick: false, grow: Vec::new() };
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--bench" => {}
-                "--quick" => (plan.slice, plan.rounds) = (Duration::from_millis(1_000), 2),
+                "--quick" => {
+                    (plan.slice, plan.rounds, plan.quick) = (Duration::from_millis(1_000), 2, true);
+                }
                 "--grow" => {
                     let most = args.next().and_then(|n| n.parse::<u64>().ok());
                     let most = most.ok_or("--grow wants a number of transfers")?;
@@ -86,26 +90,28 @@ impl Plan {
     ) -> Figures {
         let mut figures = Figures::default();
         let pool = db::service_pool(world.service.clone(), ONE_BY_ONE);
-        for _ in 0..self.rounds {
-            let spent = Meter::start(world, None).await;
+        for round in 0..self.rounds {
+            // Counting rows takes long, and they are the same in every round.
+            let rows = round == 0 && !self.quick;
+            let spent = Meter::start(world, None, rows).await;
             let sample = sql::ceiling(world, self.slice).await;
             figures.add("a_ceiling", spent.stop(world, sample).await);
-            let spent = Meter::start(world, None).await;
+            let spent = Meter::start(world, None, rows).await;
             let sample = sql::one_by_one(world, &pool, self.slice).await;
             figures.add("b_one_by_one", spent.stop(world, sample).await);
-            let spent = Meter::start(world, None).await;
+            let spent = Meter::start(world, None, rows).await;
             let sample = in_process(world, self.slice).await;
             figures.add("c_engine", spent.stop(world, sample).await);
             for (name, choice) in
                 [("d_uniform", Choice::Uniform), ("d_zipf", Choice::Zipf), ("d_hot", Choice::Hot)]
             {
                 let operation = Checkout { world: world.clone(), choice };
-                let sample = self.press(world, service, operation, None).await;
+                let sample = self.press(world, service, operation, None, rows).await;
                 figures.add(name, sample);
             }
             let checkout = Checkout { world: world.clone(), choice: Choice::Uniform };
             let life = Life { checkout, operator: service.operator.clone() };
-            figures.add("e_life", self.press(world, service, life, None).await);
+            figures.add("e_life", self.press(world, service, life, None, rows).await);
         }
         pool.close().await;
         all.insert(name.to_owned(), Value::Object(figures.tell_all()));
@@ -118,9 +124,10 @@ impl Plan {
         service: &Service,
         operation: O,
         rate: Option<f64>,
+        rows: bool,
     ) -> Sample {
         let pressure = Pressure { connections: CONNECTIONS, how_long: self.slice, rate };
-        let spent = Meter::start(world, Some(service.pid)).await;
+        let spent = Meter::start(world, Some(service.pid), rows).await;
         let address = service.address;
         let load = tokio::task::spawn_blocking(move || run(address, operation, pressure));
         spent.stop(world, load.await.expect("a load").into()).await
@@ -132,7 +139,8 @@ impl Plan {
         for _ in 0..self.rounds {
             let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
             let rate = Some(empty.rate("d_uniform") / 2.0);
-            figures.add("d_half_of_peak", self.press(world, service, operation, rate).await);
+            let sample = self.press(world, service, operation, rate, false).await;
+            figures.add("d_half_of_peak", sample);
         }
         figures.tell("d_half_of_peak")
     }
@@ -165,20 +173,24 @@ async fn count_checkouts(world: &World) -> i64 {
 /// Counters before a measurement.
 struct Meter {
     before: Spent,
+    rows_before: Option<f64>,
     service: Option<u32>,
 }
 
 impl Meter {
-    async fn start(world: &World, service: Option<u32>) -> Self {
-        // Backends report their statistics at most once a second, and then when they are idle.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        Self { before: Spent::read(&world.pool, world.postgres_pid, service).await, service }
+    async fn start(world: &World, service: Option<u32>, count_rows: bool) -> Self {
+        let rows_before = if count_rows { Some(settled_rows(&world.pool).await) } else { None };
+        let before = Spent::read(&world.pool, world.postgres_pid, service).await;
+        Self { before, rows_before, service }
     }
 
     async fn stop(self, world: &World, sample: Sample) -> Sample {
-        tokio::time::sleep(Duration::from_millis(200)).await;
         let after = Spent::read(&world.pool, world.postgres_pid, self.service).await;
-        Sample { spent: after.since(self.before), ..sample }
+        let rows = match self.rows_before {
+            Some(before) => Some(settled_rows(&world.pool).await - before),
+            None => None,
+        };
+        Sample { spent: after.since(self.before), rows, ..sample }
     }
 }
 

@@ -103,7 +103,8 @@ pub async fn ceiling_until(world: &Arc<World>, until: Instant, most: u64) -> Sam
 }
 
 async fn write_batch(connection: &mut PgConnection, c: Columns) -> Result<(), sqlx::Error> {
-    sqlx::query(CEILING)
+    let mut tx = connection.begin().await?;
+    let due: Vec<(i16, Uuid, i64)> = sqlx::query_as(CEILING)
         .bind(c.slots)
         .bind(c.books)
         .bind(c.keys)
@@ -115,9 +116,22 @@ async fn write_batch(connection: &mut PgConnection, c: Columns) -> Result<(), sq
         .bind(c.bodies)
         .bind(ITEM_PRICE_MICROS)
         .bind(SKU)
-        .execute(connection)
+        .fetch_all(&mut *tx)
         .await?;
-    Ok(())
+    if !due.is_empty() {
+        let (slots, rest): (Vec<_>, Vec<_>) = due.into_iter().map(|d| (d.0, (d.1, d.2))).unzip();
+        let (books, versions): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
+        sqlx::query(
+            "select bench_snapshot(slot, book, version)
+             from unnest($1::smallint[], $2::uuid[], $3::bigint[]) as u(slot, book, version)",
+        )
+        .bind(slots)
+        .bind(books)
+        .bind(versions)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await
 }
 
 /// Runs B for a while, over as many connections as the service has.

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod keep;
 pub mod money;
 pub mod sales;
+pub mod snapshots;
 pub mod subjects;
 
 use std::collections::BTreeSet;

@@ -30,7 +30,7 @@ async fn grow(db: &TestDatabase, account: BookId, transfers: i64) -> Time {
                 array[n * 2, 0, 0, 0, 0, 0, 0, 0, 0], array[0, n * 2, 0, 0, 0, 0, 0, 0, 0]
          from generate_series(256, $3::bigint, 256) n",
         "update book set version = $3, settled_usdc = $3 * 2, prepaid = $3 * 2,
-           recorded_at = '2026-01-01'::timestamptz + interval '1 second' * ($3 / 3)
+           recorded_at = greatest(recorded_at, '2026-01-01'::timestamptz + interval '1 second' * ($3 / 3))
          where slot = $1 and book_id = $2",
     ] {
         let query = sqlx::query(sql).bind(account.slot().sql()).bind(account.0).bind(transfers);
