@@ -1,42 +1,34 @@
--- Everything that a batch of checkouts writes, in one statement: one item each, paid from the only
--- open lot of its book, counted by the caps of its account.
+-- Everything that a batch of checkouts of different accounts writes, in one statement and without a
+-- single join but by primary key: one item each, paid from the only open lot of its book, counted by
+-- the caps of its account.
 with op as materialized (
-  select u.*, row_number() over book_order as k, count(*) over (partition by slot, book_id) as c
-  from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
-              $8::bytea[], $9::text[]) with ordinality
-       as u(slot, book_id, key_id, transaction_id, hold_id, checkout_id, command, fingerprint, body, n)
-  window book_order as (partition by slot, book_id order by n)),
-touched as materialized (select slot, book_id, c from op where k = 1),
+  select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[],
+                       $7::uuid[], $8::bytea[], $9::text[])
+    as u(slot, book_id, key_id, transaction_id, hold_id, checkout_id, command, fingerprint, body)),
 moved as (
-  update book b set version = b.version + t.c, event_seq = b.event_seq + t.c,
+  update book b set version = b.version + 1, event_seq = b.event_seq + 1,
          recorded_at = greatest(b.recorded_at, clock_timestamp()),
-         promo = b.promo - t.c * $10::bigint, promo_held = b.promo_held + t.c * $10::bigint
-  from touched t where b.slot = t.slot and b.book_id = t.book_id
-  returning b.slot, b.book_id, b.version, b.event_seq, b.recorded_at, b.promo, b.promo_held),
-drawn as (
-  update lot l set remaining = l.remaining - t.c * $10::bigint,
-         open = l.remaining - t.c * $10::bigint > 0
-  from touched t where l.slot = t.slot and l.book_id = t.book_id and l.open
-  returning l.slot, l.book_id, l.lot_id),
+         promo = b.promo - $10::bigint, promo_held = b.promo_held + $10::bigint
+  from op where b.slot = op.slot and b.book_id = op.book_id
+  returning op.*, b.version, b.event_seq, b.recorded_at, b.promo, b.promo_held),
+row_of as (
+  update lot l set remaining = l.remaining - $10::bigint, open = l.remaining - $10::bigint > 0
+  from moved m where l.slot = m.slot and l.book_id = m.book_id and l.open
+  returning m.*, l.lot_id),
 counted as (
   insert into cap_usage (slot, book_id, cap_id, window_start, used)
   select c.slot, c.book_id, c.cap_id, case c.span when 'day' then date_trunc('day', now(), 'UTC')
            when 'month' then date_trunc('month', now(), 'UTC') else 'epoch'::timestamptz end,
-         t.c * $10::bigint
-  from touched t join cap c on c.slot = t.slot and c.book_id = t.book_id
+         $10::bigint
+  from op cross join lateral (
+    select * from cap where slot = op.slot and book_id = op.book_id offset 0) c
   on conflict (slot, book_id, cap_id, window_start) do update set used = cap_usage.used + excluded.used),
-row_of as materialized (
-  select op.*, d.lot_id, m.recorded_at, m.version - op.c + op.k as version,
-         m.event_seq - op.c + op.k as seq,
-         m.promo + (op.c - op.k) * $10::bigint as debit_after,
-         m.promo_held - (op.c - op.k) * $10::bigint as credit_after
-  from op join moved m using (slot, book_id) join drawn d using (slot, book_id)),
 transfers as (
   insert into transfer (slot, book_id, version, transaction_id, subject_id, lot_id, amount,
     debit_after, credit_after, recorded_at, effective_at, movement, debit, credit)
-  select slot, book_id, version, transaction_id, hold_id, lot_id, $10, debit_after, credit_after,
+  select slot, book_id, version, transaction_id, hold_id, lot_id, $10, promo, promo_held,
          recorded_at, recorded_at, 3, 5, 6
-  from row_of order by slot, book_id, version),
+  from row_of),
 holds as (
   insert into hold (slot, book_id, hold_id, spender_id, transaction_id, amount, draw_lots,
     draw_amounts, placed_at)
@@ -57,6 +49,6 @@ outcomes as (
   select slot, book_id, command, fingerprint, true, recorded_at, body from row_of),
 events as (
   insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)
-  select slot, book_id, seq, 'checkout.opened', checkout_id, recorded_at from row_of)
+  select slot, book_id, event_seq, 'checkout.opened', checkout_id, recorded_at from row_of)
 -- The books that have come to a version at which a snapshot is due.
 select slot, book_id, version from row_of where version % 256 = 0

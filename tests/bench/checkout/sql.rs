@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bursar::db;
 use bursar::ground::{CheckoutId, Entropy, HoldId, SystemEntropy, TransactionId};
 use bursar::ledger::CommandIdentity;
 use chrono::{DateTime, Utc};
@@ -13,8 +14,8 @@ use uuid::Uuid;
 use crate::figures::Sample;
 use crate::world::{Buyer, ITEM_PRICE_MICROS, SKU, World, stored_body};
 
-/// A. The ceiling: everything that 500 checkouts write, in one statement. It trusts its caller that
-/// keys are fresh, that caps and balances suffice and that no two statements touch the same book.
+/// A. The ceiling: everything that 500 checkouts write, in one statement. It checks nothing: keys are
+/// fresh, caps and balances suffice, and no book comes twice in a batch or in two batches at once.
 const CEILING: &str = include_str!("ceiling.sql");
 /// B. One by one: what a careful hand would write as a function, called once per transaction.
 const ONE_BY_ONE: &str = include_str!("one_by_one.sql");
@@ -73,11 +74,12 @@ pub async fn ceiling(world: &Arc<World>, how_long: Duration) -> Sample {
 pub async fn ceiling_until(world: &Arc<World>, until: Instant, most: u64) -> Sample {
     let begun = Instant::now();
     let done = Arc::new(AtomicU64::new(0));
+    let most_at_once = u32::try_from(CEILING_CONNECTIONS).expect("small");
+    let pool = db::service_pool(world.service.clone(), most_at_once);
     let tasks = (0..CEILING_CONNECTIONS).map(|part| {
-        let (world, done) = (world.clone(), done.clone());
+        let (world, done, pool) = (world.clone(), done.clone(), pool.clone());
         tokio::spawn(async move {
-            let mut connection =
-                PgConnection::connect_with(&world.service).await.expect("connects");
+            let mut connection = pool.acquire().await.expect("connects");
             let buyers = world.buyers.iter().skip(part).step_by(CEILING_CONNECTIONS);
             let mut buyers = buyers.cycle();
             let mut times = Vec::new();
@@ -99,7 +101,9 @@ pub async fn ceiling_until(world: &Arc<World>, until: Instant, most: u64) -> Sam
     for task in tasks.collect::<Vec<_>>() {
         times.extend(task.await.expect("a task"));
     }
-    Sample::new(done.load(Ordering::Relaxed), begun.elapsed(), times)
+    let sample = Sample::new(done.load(Ordering::Relaxed), begun.elapsed(), times);
+    pool.close().await;
+    sample
 }
 
 async fn write_batch(connection: &mut PgConnection, c: Columns) -> Result<(), sqlx::Error> {
