@@ -78,6 +78,9 @@ pub fn post(path: &str, key: &str, idempotency_key: &str, body: &str) -> Vec<u8>
 /// What a measurement sends: one operation at a time over one connection, however many requests it
 /// takes. Whether it was carried out.
 pub trait Operation: Clone + Send + 'static {
+    /// How many are in flight: several hundred.
+    const CONNECTIONS: usize = 256;
+
     fn run(&self, connection: &mut Connection) -> impl Future<Output = io::Result<bool>>;
 }
 

@@ -9,12 +9,10 @@ use serde_json::{Map, Value, json};
 
 use crate::figures::{Figures, Sample, Spent, round, settled_rows};
 use crate::load::{Pressure, run};
-use crate::service::{Checkout, Choice, Life, Service, in_process};
+use crate::service::{Challenge, Checkout, Choice, Life, Service, in_process};
 use crate::sql;
 use crate::world::{self, World};
 
-/// Connections of D: several hundred requests in flight.
-const CONNECTIONS: usize = 256;
 /// Connections that overload it.
 const TOO_MANY: usize = 3_000;
 /// Connections of B: as many as the service has to the database.
@@ -59,6 +57,8 @@ impl Plan {
         let empty = self.measure(&world, &service, &mut all, "empty").await;
         let half = self.half_load(&world, &service, &empty).await;
         all.insert("d_half".to_owned(), half);
+        let challenges = self.challenges(&world, &service).await;
+        all.insert("f_unpaid_402".to_owned(), challenges);
         let overload = self.overload(&world, &service).await;
         all.insert("overload".to_owned(), overload);
         let mut grown = Vec::new();
@@ -126,7 +126,8 @@ impl Plan {
         rate: Option<f64>,
         rows: bool,
     ) -> Sample {
-        let pressure = Pressure { connections: CONNECTIONS, how_long: self.slice, rate };
+        let connections = O::CONNECTIONS;
+        let pressure = Pressure { connections, how_long: self.slice, rate };
         let spent = Meter::start(world, Some(service.pid), rows).await;
         let address = service.address;
         let load = tokio::task::spawn_blocking(move || run(address, operation, pressure));
@@ -143,6 +144,12 @@ impl Plan {
             figures.add("d_half_of_peak", sample);
         }
         figures.tell("d_half_of_peak")
+    }
+
+    async fn challenges(&self, world: &Arc<World>, service: &Service) -> Value {
+        let mut figures = Figures::default();
+        figures.add("f_unpaid_402", self.press(world, service, Challenge, None, false).await);
+        figures.tell("f_unpaid_402")
     }
 
     /// Far more at once than is answered: memory, and what was refused.

@@ -161,6 +161,20 @@ impl Operation for Life {
     }
 }
 
+/// F. A top-up without a payment, which is answered with terms.
+#[derive(Clone, Copy)]
+pub struct Challenge;
+
+impl Operation for Challenge {
+    const CONNECTIONS: usize = 1;
+
+    async fn run(&self, connection: &mut Connection) -> io::Result<bool> {
+        let request = b"POST /api/v1/credits/topup HTTP/1.1\r\nhost: 127.0.0.1\r\n\
+                        content-length: 0\r\n\r\n";
+        Ok(carried_out(&connection.ask(request).await?, 402))
+    }
+}
+
 /// A running `bursar serve`.
 pub struct Service {
     child: Child,
