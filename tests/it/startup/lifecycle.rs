@@ -160,17 +160,17 @@ async fn a_request_under_way_is_answered() {
     assert_eq!(journal.out.lines().count(), 2, "the account has its grant: {}", journal.out);
 }
 
-/// The checks of a large ledger take minutes; an end cannot wait for them.
+/// The checker goes on from wherever it is stopped; an end does not wait for its step.
 #[tokio::test]
-async fn a_long_check_does_not_hold_up_the_end() {
+async fn a_step_of_the_checker_does_not_hold_up_the_end() {
     let database = test_database().await;
     let (running, _) = on_database(&["serve"], &database).serve().await;
     running.stop("TERM").await;
     let mut blocker = database.owner.begin().await.unwrap();
-    blocker.execute("lock table transfer in access exclusive mode").await.unwrap();
+    blocker.execute("lock table proof_cursor in access exclusive mode").await.unwrap();
     let (running, _) = on_database(&["serve"], &database).serve().await;
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() \
-                   and application_name = 'bursar-reports' and wait_event_type = 'Lock'";
+                   and application_name = 'bursar-checker' and wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&database.service).await.unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
