@@ -20,40 +20,54 @@ pub(super) struct Beyond {
     pub(super) charged: BTreeMap<Uuid, i128>,
 }
 
-/// Compares a book that is walked to its end.
+/// Compares a book: its row, where it is walked to its end, and its sums with what the rows of the step
+/// say beyond their transfers.
 pub(super) fn compare(chart: &Chart, window: &Window, beyond: &Beyond, findings: &mut Findings) {
     let book = window.book();
-    for (role, found) in ROLES.iter().zip(&window.row.balances) {
-        let (rule, expected) = (Rule::BalancesMatchTransfers, window.balance(role));
-        findings.compare(rule, book, role, expected, i128::from(*found));
+    // Before the end the row's figures stand for those that the walk would come to.
+    let walked =
+        |role: &str| if window.ends() { window.balance(role) } else { window.row_balance(role) };
+    if window.ends() {
+        for (role, found) in ROLES.iter().zip(&window.row.balances) {
+            let (rule, expected) = (Rule::BalancesMatchTransfers, window.balance(role));
+            findings.compare(rule, book, role, expected, i128::from(*found));
+        }
+        let [debit, credit] = chart.sides(&window.row.balances);
+        findings.compare(Rule::TrialBalance, book, "credit balances", debit, credit);
+        for (subject, role, beyond) in [
+            ("left of paid lots", "prepaid", pair(&beyond.left, book)[0]),
+            ("left of promotional lots", "promo", pair(&beyond.left, book)[1]),
+        ] {
+            let (expected, found) = (window.row_balance(role), walked(role) + beyond);
+            findings.compare(Rule::LotsMatchBalances, book, subject, expected, found);
+        }
     }
-    let [debit, credit] = chart.sides(&window.row.balances);
-    findings.compare(Rule::TrialBalance, book, "credit balances", debit, credit);
-
-    let pair = |of: &BTreeMap<Uuid, [i128; 2]>| of.get(&book).copied().unwrap_or_default();
-    let one = |of: &BTreeMap<Uuid, i128>| of.get(&book).copied().unwrap_or_default();
-    let [paid, promo] = pair(&beyond.left);
-    let [held, promo_held] = pair(&beyond.open);
-    for (rule, subject, role, beyond) in [
-        (Rule::LotsMatchBalances, "left of paid lots", "prepaid", paid),
-        (Rule::LotsMatchBalances, "left of promotional lots", "promo", promo),
-        (Rule::HoldsMatchBalances, "open holds of paid credits", "held", held),
-        (Rule::HoldsMatchBalances, "open holds of promotional credits", "promo_held", promo_held),
+    for (subject, role, beyond) in [
+        ("open holds of paid credits", "held", pair(&beyond.open, book)[0]),
+        ("open holds of promotional credits", "promo_held", pair(&beyond.open, book)[1]),
     ] {
-        let found = window.balance(role) + beyond;
-        findings.compare(rule, book, subject, window.row_balance(role), found);
+        let (expected, found) = (window.row_balance(role), walked(role) + beyond);
+        findings.compare(Rule::HoldsMatchBalances, book, subject, expected, found);
     }
     if !window.row.house {
         let (rule, role) = (Rule::TopupsMatchSettled, "settled_usdc");
-        let expected = window.balance(role) + one(&beyond.credited);
+        let expected = walked(role) + one(&beyond.credited, book);
         findings.compare(rule, book, role, expected, window.row_balance(role));
     }
     let net = |balance: &dyn Fn(&str) -> i128| balance("revenue") - balance("reversed_revenue");
-    let expected = net(&|role| window.balance(role)) + one(&beyond.charged);
+    let expected = net(&walked) + one(&beyond.charged, book);
     let found = net(&|role| window.row_balance(role));
     let subject = "revenue and promotional use";
     let spent = window.promo_spent;
     findings.compare(Rule::ChargesMatchRevenue, book, subject, expected + spent, found + spent);
+}
+
+fn pair(of: &BTreeMap<Uuid, [i128; 2]>, book: Uuid) -> [i128; 2] {
+    of.get(&book).copied().unwrap_or_default()
+}
+
+fn one(of: &BTreeMap<Uuid, i128>, book: Uuid) -> i128 {
+    of.get(&book).copied().unwrap_or_default()
 }
 
 impl Chart {

@@ -12,11 +12,15 @@
 //!
 //! - In the next round: whatever is wrong with new transfers and with the rows that they touch, and
 //!   any change of a book's row, touched or not.
-//! - Within a lap (all transfers divided by `reverified_per_round`, in rounds, and at most `lap_every`
-//!   later): whatever is wrong with rows that nothing has touched since, and with old transfers. A
-//!   book with more transfers than that is gone through in parts.
+//! - By the end of the next whole lap (one takes all transfers divided by `reverified_per_round`, in
+//!   rounds, and begins `lap_every` after the last): whatever is wrong with rows that nothing has
+//!   touched since, with old transfers, and with rows that no transfer leads to. A book with more
+//!   transfers than a round takes is gone through in parts.
 //! - By the full check alone: a transaction id that two books share, or that one book uses twice far
-//!   apart; and rows of a book that never had a row of its own.
+//!   apart; and rows of a book that has lost its own row before it was proven.
+//!
+//! Where only a part of a book is in sight, the check of a sum may be named beside those of the rows,
+//! or not; the rows are. A checkout is always read whole, however little of it is new.
 //!
 //! What was found is kept, and reported in every round, until its book has been verified from the
 //! first transfer once more without it. Books with findings have a turn in every round. Nothing is

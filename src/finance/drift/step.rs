@@ -21,6 +21,9 @@ use super::window::Window;
 /// How many books a lap takes in one step at most, and how many rows of each kind of one book.
 const LAP_BOOKS: i64 = 1_000;
 
+/// How many rows are looked through in the time that a transfer takes: most only need to be met.
+const PAGE_ROWS: i64 = 4;
+
 /// What a step of the head has done.
 pub(super) struct HeadStep {
     pub(super) verified: i64,
@@ -114,7 +117,7 @@ pub(super) async fn lap(checker: &DriftChecker, turn: Turn) -> Result<Option<i64
         }
     }
     let alone = batch.first().is_some_and(|row| !is_small(row, budget));
-    let pages = if alone { None } else { all_pages(&mut tx, &mut batch, budget).await? };
+    let pages = if alone { None } else { orphans(&mut tx, &mut batch, budget).await? };
     let done = match pages {
         Some(pages) => whole(tx.as_mut(), &cursor, batch, pages).await?,
         None => part(tx.as_mut(), &cursor, batch, budget).await?,
@@ -175,9 +178,9 @@ struct Lapped {
     last: Option<Uuid>,
 }
 
-/// All rows of some books. A book with more of them than its transfers explain is left for later, or,
+/// The rows of some books that no transfer leads to. A book with more of them than its transfers explain is left for later, or,
 /// when it is the first, none is returned: it must be looked through page by page.
-async fn all_pages(
+async fn orphans(
     tx: &mut PgConnection,
     batch: &mut Vec<BookRow>,
     budget: i64,
@@ -194,7 +197,9 @@ async fn all_pages(
             if *count >= limit {
                 large.insert(row.book_id);
             }
-            pages.push((table, (row.book_id, row.id)));
+            if row.orphan {
+                pages.push((table, (row.book_id, row.id)));
+            }
         }
     }
     if let Some(cut) = batch.iter().position(|row| large.contains(&row.book_id)) {
@@ -243,14 +248,15 @@ async fn part(
     let (mut phase, mut after) = (row.phase.unwrap_or(0), row.after_id);
     let window = Window::after(row, budget);
     let mut pages = Vec::new();
-    let mut left = budget;
+    let mut left = budget.saturating_mul(PAGE_ROWS);
     let tables =
         usize::try_from(phase).map_or(&[][..], |phase| Table::ALL.get(phase..).unwrap_or_default());
     for table in tables.iter().filter(|_| window.ends()) {
         let page = ids::page(tx, *table, &[book], after.unwrap_or(Uuid::nil()), left).await?;
         let count = i64::try_from(page.len()).unwrap_or(i64::MAX);
         after = page.last().map(|row| row.id);
-        pages.extend(page.into_iter().map(|row| (*table, (row.book_id, row.id))));
+        let orphans = page.into_iter().filter(|row| row.orphan);
+        pages.extend(orphans.map(|row| (*table, (row.book_id, row.id))));
         if count >= left {
             break;
         }

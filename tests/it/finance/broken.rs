@@ -60,8 +60,9 @@ fn broken(test: &str, statements: &'static [&'static str], expected: &[&str]) {
         lap(&tiny).await;
         let parts = lap(&tiny).await;
         let (found, beyond) = (failed(&parts), ONLY_IN_FULL.contains(&test));
-        let all: BTreeSet<&str> = expected.iter().chain(besides(test)).copied().collect();
-        assert_eq!(found, if beyond { BTreeSet::new() } else { all }, "{parts}");
+        let mut all: BTreeSet<&str> = expected.iter().chain(besides(test)).copied().collect();
+        all.retain(|name| !beyond && (test, *name) != UNNAMED_IN_PARTS);
+        assert_eq!(found, all, "{parts}");
     });
 }
 
@@ -77,6 +78,9 @@ pub const TINY: DriftSettings = DriftSettings {
 /// What nobody sees who does not see the whole ledger at once.
 const ONLY_IN_FULL: [&str; 1] = ["a_transaction_in_two_books"];
 
+/// Caps are compared at a book's end, where this hold is long out of sight. It is found all the same.
+const UNNAMED_IN_PARTS: (&str, &str) = ("a_hold_that_forgot_a_release", "cap_usage");
+
 /// Where the head sees no more than a part either.
 const AT_HEAD_TOO: [&str; 1] = ["a_credit_for_another_top_up"];
 
@@ -85,7 +89,7 @@ fn besides(test: &str) -> &'static [&'static str] {
     match test {
         "a_capture_without_transfers" => &["charges_match_revenue", "holds_match_balances"],
         "a_credit_for_another_top_up" => &["topups_match_settled"],
-        "a_release_of_another_hold" => &["cap_usage"],
+        "a_release_of_another_hold" => &["cap_usage", "holds_match_balances"],
         _ => &[],
     }
 }

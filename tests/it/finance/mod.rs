@@ -6,3 +6,4 @@ mod journal;
 mod reports;
 mod scene;
 mod stream;
+mod touched;

@@ -160,9 +160,9 @@ async fn a_request_under_way_is_answered() {
     assert_eq!(journal.out.lines().count(), 2, "the account has its grant: {}", journal.out);
 }
 
-/// A step of the checker may take long; an end cannot wait for it.
+/// The checker goes on from wherever it is stopped; an end does not wait for its step.
 #[tokio::test]
-async fn a_long_check_does_not_hold_up_the_end() {
+async fn a_step_of_the_checker_does_not_hold_up_the_end() {
     let database = test_database().await;
     let (running, _) = on_database(&["serve"], &database).serve().await;
     running.stop("TERM").await;
