@@ -87,8 +87,8 @@ impl Workers {
     }
 }
 
-/// Verifies the ledger round by round. Money comes first: the checker rests nine times as long as it
-/// has worked, and four times while it is behind.
+/// Verifies the ledger round by round. Money comes first: the checker rests nineteen times as long as
+/// it has worked, and nine times while it is behind.
 async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
     loop {
         let begun = clock.now();
@@ -98,9 +98,9 @@ async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
             Ok(round) => {
                 drift.note(&round);
                 if round.behind > 0 {
-                    CHECK_ON.max(took.saturating_mul(4))
+                    CHECK_ON.max(took.saturating_mul(9))
                 } else {
-                    CHECK_INTERVAL.max(took.saturating_mul(9))
+                    CHECK_INTERVAL.max(took.saturating_mul(19))
                 }
             }
             Err(error) => {

@@ -81,12 +81,12 @@ pub struct DriftSettings {
 impl Default for DriftSettings {
     fn default() -> Self {
         Self {
-            // A step's snapshot keeps Postgres from clearing away the old versions of busy rows, so
-            // that it is short.
-            transfers_per_step: 5_000,
+            // A step's snapshot keeps Postgres from clearing away the old versions of busy rows, and
+            // money waits while it has the processor, so that it is short.
+            transfers_per_step: 1_000,
             books_per_step: 10_000,
-            steps_per_round: 4,
-            reverified_per_round: 5_000,
+            steps_per_round: 2,
+            reverified_per_round: 1_000,
             lap_every: Duration::from_secs(600),
         }
     }

@@ -53,6 +53,7 @@ impl Plan {
         sql::prepare(&world).await.expect("the function of B is made");
         let service = Service::start(&world);
         let mut all = Map::new();
+        self.warm_up(&world, &service).await;
         println!("empty ledger");
         let empty = self.measure(&world, &service, &mut all, "empty").await;
         let half = self.half_load(&world, &service, &empty).await;
@@ -144,6 +145,16 @@ impl Plan {
             figures.add("d_half_of_peak", sample);
         }
         figures.tell("d_half_of_peak")
+    }
+
+    /// Lets the service see every key once, as after some minutes of any real traffic.
+    async fn warm_up(&self, world: &Arc<World>, service: &Service) {
+        let mut left = world.buyers.len();
+        while left > 0 {
+            let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
+            let sample = self.press(world, service, operation, None, false).await;
+            left = left.saturating_sub(usize::try_from(sample.done).expect("small"));
+        }
     }
 
     async fn challenges(&self, world: &Arc<World>, service: &Service) -> Value {

@@ -1,6 +1,9 @@
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::ground::{Amount, BookId, CapId};
 use crate::ledger::Book;
+use crate::ledger::book::{Usage, UsageKey};
 use crate::ledger::lot::Fate;
 
 /// Spenders and caps change one at a time, by signup and by the operator, so they are written row
@@ -59,28 +62,68 @@ pub(super) async fn write_caps(tx: &mut PgConnection, books: &[&Book]) -> Result
     Ok(())
 }
 
-pub(super) async fn write_usage(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = books
-        .iter()
-        .flat_map(|b| b.usage.iter().map(move |((_, _, start), usage)| (b, *start, usage)))
-        .filter(|(_, _, usage)| usage.fate != Fate::Clean)
-        .filter_map(|(b, start, usage)| usage.cap.map(|cap| (b, start, cap, usage.used)))
-        .collect();
+pub(super) async fn insert_usage(
+    tx: &mut PgConnection,
+    books: &[&Book],
+) -> Result<(), sqlx::Error> {
+    let rows = usage(books, Fate::New);
     if rows.is_empty() {
         return Ok(());
     }
     sqlx::query!(
         "insert into cap_usage (slot, book_id, cap_id, window_start, used)
          select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::timestamptz[],
-                              $5::bigint[])
-         on conflict (slot, book_id, cap_id, window_start) do update set used = excluded.used",
-        &rows.iter().map(|(b, ..)| b.id.slot().sql()).collect::<Vec<_>>(),
-        &rows.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, _, cap, _)| cap.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, start, ..)| *start).collect::<Vec<_>>(),
-        &rows.iter().map(|(.., used)| used.micros()).collect::<Vec<_>>(),
+                              $5::bigint[])",
+        &rows.iter().map(|row| row.book.slot().sql()).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.book.0).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.cap.0).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.start).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.used.micros()).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+pub(super) async fn update_usage(
+    tx: &mut PgConnection,
+    books: &[&Book],
+) -> Result<(), sqlx::Error> {
+    let rows = usage(books, Fate::Dirty);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update cap_usage c set used = u.used
+         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[])
+              as u(slot, book_id, cap_id, window_start, used)
+         where c.slot = u.slot and c.book_id = u.book_id and c.cap_id = u.cap_id
+           and c.window_start = u.window_start",
+        &rows.iter().map(|row| row.book.slot().sql()).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.book.0).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.cap.0).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.start).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.used.micros()).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a cap has counted in one window.
+struct UsageRow {
+    book: BookId,
+    cap: CapId,
+    start: DateTime<Utc>,
+    used: Amount,
+}
+
+/// What is counted without a cap is only known in memory.
+fn usage(books: &[&Book], fate: Fate) -> Vec<UsageRow> {
+    let all = books.iter().flat_map(|b| b.usage.iter().map(move |(key, usage)| (b.id, key, usage)));
+    let changed = all.filter(|(_, _, usage)| usage.fate == fate);
+    let row = |(book, (_, _, start), usage): (BookId, &UsageKey, &Usage)| {
+        Some(UsageRow { book, cap: usage.cap?, start: *start, used: usage.used })
+    };
+    changed.filter_map(row).collect()
 }

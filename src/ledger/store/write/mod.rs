@@ -39,7 +39,8 @@ pub async fn all(
         holds::update_captures(tx, &changed).await?;
         caps::write_spenders(tx, &changed).await?;
         caps::write_caps(tx, &changed).await?;
-        caps::write_usage(tx, &changed).await?;
+        caps::insert_usage(tx, &changed).await?;
+        caps::update_usage(tx, &changed).await?;
         insert_events(tx, &changed).await?;
     }
     insert_outcomes(tx, decided).await
