@@ -24,7 +24,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-const CHECK_ON: Duration = Duration::from_secs(1);
+const CHECK_ON: Duration = Duration::from_millis(300);
 
 /// What the workers work with.
 pub struct Tools {

@@ -158,7 +158,6 @@ pub(in crate::checkout) async fn write(
 ) -> Result<(), sqlx::Error> {
     if !rows.opened.is_empty() {
         insert_checkouts(tx, rows).await?;
-        insert_items(tx, rows).await?;
     }
     update_items(tx, rows).await?;
     for (account, checkout, at) in &rows.canceled {
@@ -188,12 +187,21 @@ pub(in crate::checkout) async fn write(
     Ok(())
 }
 
+/// Checkouts and their items, in one round trip.
 async fn insert_checkouts(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
     let new = &rows.opened;
+    let items: Vec<_> =
+        new.iter().flat_map(|c| c.items.iter().map(move |item| (c, item))).collect();
     sqlx::query!(
-        "insert into checkout (slot, book_id, checkout_id, key_id, max_total, total, created_at)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
-                              $6::bigint[], $7::timestamptz[])",
+        "with checkouts as (
+           insert into checkout (slot, book_id, checkout_id, key_id, max_total, total, created_at)
+           select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
+                                $6::bigint[], $7::timestamptz[]))
+         insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version,
+           quantity, unit_price, deliver_by, verification_deadline_s, dispute_window_s)
+         select * from unnest($8::smallint[], $9::uuid[], $10::uuid[], $11::smallint[],
+           $12::uuid[], $13::text[], $14::integer[], $15::bigint[], $16::bigint[],
+           $17::timestamptz[], $18::integer[], $19::integer[])",
         &new.iter().map(|c| c.account.slot().sql()).collect::<Vec<_>>(),
         &new.iter().map(|c| c.account.0).collect::<Vec<_>>(),
         &new.iter().map(|c| c.id.0).collect::<Vec<_>>(),
@@ -201,33 +209,18 @@ async fn insert_checkouts(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<
         &new.iter().map(|c| c.max_total.micros()).collect::<Vec<_>>(),
         &new.iter().map(|c| c.total.micros()).collect::<Vec<_>>(),
         &new.iter().map(|c| c.created_at).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn insert_items(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
-    let new: Vec<_> =
-        rows.opened.iter().flat_map(|c| c.items.iter().map(move |item| (c, item))).collect();
-    sqlx::query!(
-        "insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version,
-           quantity, unit_price, deliver_by, verification_deadline_s, dispute_window_s)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::smallint[], $5::uuid[],
-           $6::text[], $7::integer[], $8::bigint[], $9::bigint[], $10::timestamptz[],
-           $11::integer[], $12::integer[])",
-        &new.iter().map(|(c, _)| c.account.slot().sql()).collect::<Vec<_>>(),
-        &new.iter().map(|(c, _)| c.account.0).collect::<Vec<_>>(),
-        &new.iter().map(|(c, _)| c.id.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.item).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.hold.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.sku.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.sku_version).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.quantity).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.unit_price.micros()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.deliver_by).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.verification_deadline_s).collect::<Vec<_>>(),
-        &new.iter().map(|(_, i)| i.dispute_window_s).collect::<Vec<_>>(),
+        &items.iter().map(|(c, _)| c.account.slot().sql()).collect::<Vec<_>>(),
+        &items.iter().map(|(c, _)| c.account.0).collect::<Vec<_>>(),
+        &items.iter().map(|(c, _)| c.id.0).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.item).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.hold.0).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.sku.clone()).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.sku_version).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.quantity).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.unit_price.micros()).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.deliver_by).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.verification_deadline_s).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.dispute_window_s).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;

@@ -83,10 +83,10 @@ impl Default for DriftSettings {
         Self {
             // A step's snapshot keeps Postgres from clearing away the old versions of busy rows, and
             // money waits while it has the processor, so that it is short.
-            transfers_per_step: 1_000,
-            books_per_step: 10_000,
+            transfers_per_step: 500,
+            books_per_step: 1_000,
             steps_per_round: 2,
-            reverified_per_round: 1_000,
+            reverified_per_round: 500,
             lap_every: Duration::from_secs(600),
         }
     }

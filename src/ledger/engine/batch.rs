@@ -60,13 +60,13 @@ async fn transact(
 
     // Lock first. A statement's snapshot is older than its lock wait, so reads come after it.
     let mut books = read::lock_books(&mut tx, &keys).await?;
-    let present = read::present(&mut tx).await?;
+    let present = read::present(&mut tx, &identities).await?;
     let time = present.clock.checked_add_signed(workshop.clock.offset()).unwrap_or(present.clock);
     let time = time.max(present.closed_until);
     for book in books.values_mut() {
         book.set_time(time);
     }
-    let stored = read::outcomes(&mut tx, &identities).await?;
+    let stored = present.stored;
 
     let may_run = |command: &dyn Command| !present.restored || command.recovers();
     let is_fresh = |(book, identity): &(BookId, CommandIdentity)| {

@@ -56,7 +56,7 @@ pub async fn open() -> (Arc<World>, ManagedPostgres) {
     let service = managed.connect_options(Role::Service);
     let pool = db::service_pool(service.clone(), 10);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let money = db::service_pool(service.clone(), 3);
+    let money = db::service_pool(service.clone(), 5);
     let engine = Engine::start(money, clock.clone(), entropy.clone(), EngineSettings::default());
     let checkouts = Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
     let buyers = sign_up(&pool, &engine, &clock, &entropy).await;

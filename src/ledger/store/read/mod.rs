@@ -78,7 +78,7 @@ pub async fn lock_books(
     Ok(found)
 }
 
-/// What the database says of the present. Taken after the locks, in a statement of its own.
+/// What the database says of the present.
 pub struct Present {
     /// The database's clock. Within a book it never runs backwards.
     pub clock: DateTime<Utc>,
@@ -86,20 +86,8 @@ pub struct Present {
     pub closed_until: DateTime<Utc>,
     /// Whether nothing may move ([`crate::ledger::is_restored`]).
     pub restored: bool,
-}
-
-pub async fn present(tx: &mut PgConnection) -> Result<Present, sqlx::Error> {
-    sqlx::query_as!(
-        Present,
-        r#"select clock_timestamp() as "clock!", closed_until,
-             to_regclass('public.restoration_pending') is not null
-             or exists (select from restoration r where not exists (
-                  select from restoration_confirmed c
-                  where c.restoration_id = r.restoration_id)) as "restored!"
-           from past"#
-    )
-    .fetch_one(tx)
-    .await
+    /// The outcomes of commands that were decided before.
+    pub stored: HashMap<(BookId, Uuid), Stored>,
 }
 
 /// A stored outcome.
@@ -109,17 +97,26 @@ pub struct Stored {
     pub body: String,
 }
 
-/// The outcomes of commands that were decided before.
-pub async fn outcomes(
+/// Reads the present. Taken after the locks, in a statement of its own, whose snapshot is younger than
+/// they are. Its first row tells what holds for all; a row more comes for each stored outcome.
+pub async fn present(
     tx: &mut PgConnection,
     commands: &[(BookId, CommandIdentity)],
-) -> Result<HashMap<(BookId, Uuid), Stored>, sqlx::Error> {
+) -> Result<Present, sqlx::Error> {
     let slots: Vec<i16> = commands.iter().map(|(book, _)| book.slot().sql()).collect();
     let books: Vec<Uuid> = commands.iter().map(|(book, _)| book.0).collect();
     let keys: Vec<Uuid> = commands.iter().map(|(_, id)| id.command).collect();
     let rows = sqlx::query!(
-        r#"select u.n as "n!", o.fingerprint as "fingerprint!", o.accepted as "accepted!",
-                  o.body as "body!"
+        r#"select clock_timestamp() as "clock!", closed_until as "closed_until!",
+             to_regclass('public.restoration_pending') is not null
+             or exists (select from restoration r where not exists (
+                  select from restoration_confirmed c
+                  where c.restoration_id = r.restoration_id)) as "restored!",
+             0::bigint as "n!", null::bytea as fingerprint, null::boolean as accepted,
+             null::text as body
+           from past
+           union all
+           select 'epoch', 'epoch', false, u.n, o.fingerprint, o.accepted, o.body
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) with ordinality
                 as u(slot, book_id, command, n)
            cross join lateral (
@@ -131,22 +128,25 @@ pub async fn outcomes(
     )
     .fetch_all(tx)
     .await?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in rows {
+    let (all, stored): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.n == 0);
+    let all = all.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
+    let mut present = Present {
+        clock: all.clock,
+        closed_until: all.closed_until,
+        restored: all.restored,
+        stored: HashMap::with_capacity(stored.len()),
+    };
+    for row in stored {
         let position = usize::try_from(row.n).unwrap_or(1).saturating_sub(1);
-        let fingerprint = <[u8; 32]>::try_from(row.fingerprint.as_slice()).unwrap_or_default();
-        if let Some((book, identity)) = commands.get(position) {
-            found.insert(
-                (*book, identity.command),
-                Stored {
-                    fingerprint: Fingerprint(fingerprint),
-                    accepted: row.accepted,
-                    body: row.body,
-                },
-            );
-        }
+        let of = (commands.get(position), row.fingerprint, row.accepted, row.body);
+        let (Some((book, identity)), Some(fingerprint), Some(accepted), Some(body)) = of else {
+            continue;
+        };
+        let fingerprint =
+            Fingerprint(<[u8; 32]>::try_from(fingerprint.as_slice()).unwrap_or_default());
+        present.stored.insert((*book, identity.command), Stored { fingerprint, accepted, body });
     }
-    Ok(found)
+    Ok(present)
 }
 
 /// Reads everything that was wanted, and all open lots, into the books.

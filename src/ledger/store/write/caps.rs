@@ -85,41 +85,16 @@ pub(super) async fn insert_usage(
     Ok(())
 }
 
-pub(super) async fn update_usage(
-    tx: &mut PgConnection,
-    books: &[&Book],
-) -> Result<(), sqlx::Error> {
-    let rows = usage(books, Fate::Dirty);
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "update cap_usage c set used = u.used
-         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[])
-              as u(slot, book_id, cap_id, window_start, used)
-         where c.slot = u.slot and c.book_id = u.book_id and c.cap_id = u.cap_id
-           and c.window_start = u.window_start",
-        &rows.iter().map(|row| row.book.slot().sql()).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.book.0).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.cap.0).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.start).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.used.micros()).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
 /// What a cap has counted in one window.
-struct UsageRow {
-    book: BookId,
-    cap: CapId,
-    start: DateTime<Utc>,
-    used: Amount,
+pub(super) struct UsageRow {
+    pub(super) book: BookId,
+    pub(super) cap: CapId,
+    pub(super) start: DateTime<Utc>,
+    pub(super) used: Amount,
 }
 
 /// What is counted without a cap is only known in memory.
-fn usage(books: &[&Book], fate: Fate) -> Vec<UsageRow> {
+pub(super) fn usage(books: &[&Book], fate: Fate) -> Vec<UsageRow> {
     let all = books.iter().flat_map(|b| b.usage.iter().map(move |(key, usage)| (b.id, key, usage)));
     let changed = all.filter(|(_, _, usage)| usage.fate == fate);
     let row = |(book, (_, _, start), usage): (BookId, &UsageKey, &Usage)| {

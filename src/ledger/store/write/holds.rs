@@ -1,56 +1,7 @@
 use sqlx::PgConnection;
 
+use crate::ledger::Book;
 use crate::ledger::lot::Fate;
-use crate::ledger::{Book, Draw};
-
-pub(super) async fn insert_holds(
-    tx: &mut PgConnection,
-    books: &[&Book],
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = books
-        .iter()
-        .flat_map(|b| b.holds.values().map(move |(hold, fate)| (b, hold, *fate)))
-        .filter(|(_, _, fate)| *fate == Fate::New)
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    // Arrays of arrays would have to be rectangular, so each row's arrays travel as literals.
-    let literal = |draws: &[Draw], part: fn(&Draw) -> String| {
-        format!("{{{}}}", draws.iter().map(part).collect::<Vec<_>>().join(","))
-    };
-    sqlx::query!(
-        "insert into hold (slot, book_id, hold_id, spender_id, transaction_id, amount, captured,
-           released, reversed, draw_lots, draw_amounts, placed_at)
-         select slot, book_id, hold_id, spender_id, transaction_id, amount, captured, released,
-           reversed, draw_lots::uuid[], draw_amounts::bigint[], placed_at
-         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[],
-           $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::timestamptz[])
-           as u(slot, book_id, hold_id, spender_id, transaction_id, amount, captured, released,
-                reversed, draw_lots, draw_amounts, placed_at)",
-        &rows.iter().map(|(b, ..)| b.id.slot().sql()).collect::<Vec<_>>(),
-        &rows.iter().map(|(b, ..)| b.id.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.id.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.spender.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.transaction.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.amount.micros()).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.captured.micros()).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.released.micros()).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.reversed.micros()).collect::<Vec<_>>(),
-        &rows
-            .iter()
-            .map(|(_, h, _)| literal(&h.draws, |draw| draw.lot.0.to_string()))
-            .collect::<Vec<_>>(),
-        &rows
-            .iter()
-            .map(|(_, h, _)| literal(&h.draws, |draw| draw.amount.micros().to_string()))
-            .collect::<Vec<_>>(),
-        &rows.iter().map(|(_, h, _)| h.placed_at).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
 
 pub(super) async fn update_holds(
     tx: &mut PgConnection,
