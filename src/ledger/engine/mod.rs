@@ -8,32 +8,30 @@
 //!
 //! Measured with `cargo bench --bench checkout` and `pg_stat_statements`, on two cores:
 //!
-//! - *What a checkout costs is its rows.* Of the time that Postgres spends on a batch, two thirds go
-//!   into the inserts and updates, about evenly over the tables and most of it into indexes; the
-//!   locks and reads before them are a third; the decisions do not show. So a row that is not needed
-//!   is worth more than any cleverness, and balances are columns of the one book row, updated in
-//!   place (HOT).
+//! - *What a checkout costs is its rows.* Of the time that Postgres spends on a batch, three quarters
+//!   go into the inserts and updates, about evenly over the tables; the locks and reads before them
+//!   are a quarter; the decisions do not show. So a row that is not needed is worth more than any
+//!   cleverness, and balances are columns of the one book row, updated in place (HOT).
 //! - *Nothing asks the database once per checkout.* Looking up the key and the catalogue for each
-//!   request cost as much as a third of the writing, and, worse, the requests that waited for a
-//!   connection were not in a batch: it held 30 commands instead of over 100. The key's owner is
-//!   remembered, the rest is read once per batch under the locks.
+//!   request cost a sixth of the writing, before its round trips, and, worse, the requests that
+//!   waited for a connection were in no batch: it held 30 commands of 256 in flight. Whose a key is
+//!   is remembered, the rest is read once per batch under the locks.
 //! - *Plans cannot go wrong.* Every lookup joins `unnest` to a `lateral` subquery, and the sessions
 //!   price scans, hash and merge joins out ([`crate::db::service_pool`]): the statistics of a young
 //!   table lag behind, and one hash join over a table that had grown under a cached plan would cost
 //!   more than all the rest.
 //! - *`unnest`, not `COPY`.* Into the same table, 500 rows take 1.3 times as long by `COPY`, which
 //!   needs a round trip more and cannot update.
-//! - *The answer's JSON stays in its row.* It is a quarter of the bytes and a twentieth of the time.
-//!   Making it again from other rows would save that and break the promise that the same key gets
-//!   the same bytes for ever.
+//! - *The answer's JSON stays in its row.* It is a quarter of the bytes and a few hundredths of the
+//!   time. Making it again from other rows would save that and break the promise that the same key
+//!   gets the same bytes for ever.
 //! - *What nearly every batch does is few statements.* A statement costs a round trip and the start
 //!   of its plan whether it writes one row or five hundred, and at half load batches are small. The
 //!   ledger's own everyday tables are written by one statement, each other floor's by another.
 //! - *CHECKs are short.* Postgres reads the text of every CHECK anew for each statement. The list of
-//!   movements as rows of three took 30 µs, more than a small batch's inserts; as one number it
-//!   takes 7.
+//!   movements as rows of three took about 30 µs each time; as one number it takes 7.
 //! - *Four lanes on two cores.* While one lane decides or waits for its commit, Postgres works for
-//!   another; with two lanes a tenth less gets through, with more than four nothing is gained.
+//!   another; with two lanes about a tenth less gets through. More than four were not tried.
 //! - *Random and book-led keys touch many pages.* After each checkpoint the first change of a page
 //!   goes into the log whole. With small buffers and frequent checkpoints the log of a checkout grew
 //!   from 3 to 28 kB at 2.5 million transfers. The managed Postgres therefore has room for the hot
