@@ -61,124 +61,69 @@ pub async fn page(
     }
 }
 
+/// A page query per table. Tables whose rows are told from orphans in the same way stand together.
 macro_rules! pages {
-    ($($table:ident: $sql:literal;)*) => {
-        $(async fn $table(
+    ($($kept:literal { $($table:ident: $ids:literal;)* })*) => {
+        $($(async fn $table(
             tx: &mut PgConnection,
             slots: &[i16],
             books: &[Uuid],
             after: Uuid,
             limit: i64,
         ) -> Result<Vec<RowId>, sqlx::Error> {
-            sqlx::query_as!(RowId, $sql, slots, books, after, limit).fetch_all(tx).await
-        })*
+            sqlx::query_as!(
+                RowId,
+                r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
+        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+        cross join lateral ("# + $ids + r#" limit $4) r
+        cross join lateral (select count(*) = 0 as orphan from ("# + $kept + r#" limit 1) t) o
+        order by u.book_id, r.id"#,
+                slots,
+                books,
+                after,
+                limit
+            )
+            .fetch_all(tx)
+            .await
+        })*)*
     };
 }
 
 pages! {
-    hold: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select hold_id as id from hold
-          where slot = u.slot and book_id = u.book_id and hold_id > $3
-          order by hold_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from transfer where slot = u.slot and subject_id = r.id
-            and book_id = u.book_id limit 1) t) o
-        order by u.book_id, r.id"#;
-    capture: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select capture_id as id from capture
-          where slot = u.slot and book_id = u.book_id and capture_id > $3
-          order by capture_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from transfer where slot = u.slot and subject_id = r.id
-            and book_id = u.book_id limit 1) t) o
-        order by u.book_id, r.id"#;
-    charge: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select charge_id as id from charge
-          where slot = u.slot and book_id = u.book_id and charge_id > $3
-          order by charge_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from transfer where slot = u.slot and subject_id = r.id
-            and book_id = u.book_id limit 1) t) o
-        order by u.book_id, r.id"#;
-    reversal: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select distinct charge_id as id from reversal
-          where slot = u.slot and book_id = u.book_id and charge_id > $3
-          order by charge_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from transfer where slot = u.slot and subject_id = r.id
-            and book_id = u.book_id limit 1) t) o
-        order by u.book_id, r.id"#;
-    checkout: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select checkout_id as id from checkout
-          where slot = u.slot and book_id = u.book_id and checkout_id > $3
-          order by checkout_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select t.* from (
-            select * from checkout_item where slot = u.slot and book_id = u.book_id
-              and checkout_id = r.id offset 0) i
-          cross join lateral (
-            select * from transfer where slot = u.slot and subject_id = i.hold_id
-              and book_id = u.book_id offset 0) t
-          limit 1) t) o
-        order by u.book_id, r.id"#;
-    checkout_item: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select distinct checkout_id as id from checkout_item
-          where slot = u.slot and book_id = u.book_id and checkout_id > $3
-          order by checkout_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select t.* from (
-            select * from checkout_item where slot = u.slot and book_id = u.book_id
-              and checkout_id = r.id offset 0) i
-          cross join lateral (
-            select * from transfer where slot = u.slot and subject_id = i.hold_id
-              and book_id = u.book_id offset 0) t
-          limit 1) t) o
-        order by u.book_id, r.id"#;
-    result: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select distinct checkout_id as id from result
-          where slot = u.slot and book_id = u.book_id and checkout_id > $3
-          order by checkout_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select t.* from (
-            select * from checkout_item where slot = u.slot and book_id = u.book_id
-              and checkout_id = r.id offset 0) i
-          cross join lateral (
-            select * from transfer where slot = u.slot and subject_id = i.hold_id
-              and book_id = u.book_id offset 0) t
-          limit 1) t) o
-        order by u.book_id, r.id"#;
-    topup: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select topup_id as id from topup
-          where slot = u.slot and book_id = u.book_id and topup_id > $3
-          order by topup_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from transfer where slot = u.slot and subject_id = r.id
-            and book_id = u.book_id limit 1) t) o
-        order by u.book_id, r.id"#;
-    lot: r#"select u.book_id as "book_id!", r.id as "id!", o.orphan as "orphan!"
-        from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
-        cross join lateral (
-          select lot_id as id from lot
-          where slot = u.slot and book_id = u.book_id and lot_id > $3
-          order by lot_id limit $4) r
-        cross join lateral (select count(*) = 0 as orphan from (
-          select * from proof_lot where slot = u.slot and book_id = u.book_id
-            and walk = 'lap' and lot_id = r.id limit 1) t) o
-        order by u.book_id, r.id"#;
+    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id" {
+        hold: "select hold_id as id from hold
+               where slot = u.slot and book_id = u.book_id and hold_id > $3 order by hold_id";
+        capture: "select capture_id as id from capture
+                  where slot = u.slot and book_id = u.book_id and capture_id > $3
+                  order by capture_id";
+        charge: "select charge_id as id from charge
+                 where slot = u.slot and book_id = u.book_id and charge_id > $3
+                 order by charge_id";
+        reversal: "select distinct charge_id as id from reversal
+                   where slot = u.slot and book_id = u.book_id and charge_id > $3
+                   order by charge_id";
+        topup: "select topup_id as id from topup
+                where slot = u.slot and book_id = u.book_id and topup_id > $3 order by topup_id";
+    }
+    "select t.* from (
+       select * from checkout_item where slot = u.slot and book_id = u.book_id
+         and checkout_id = r.id offset 0) i
+     cross join lateral (
+       select * from transfer where slot = u.slot and subject_id = i.hold_id
+         and book_id = u.book_id offset 0) t" {
+        checkout: "select checkout_id as id from checkout
+                   where slot = u.slot and book_id = u.book_id and checkout_id > $3
+                   order by checkout_id";
+        checkout_item: "select distinct checkout_id as id from checkout_item
+                        where slot = u.slot and book_id = u.book_id and checkout_id > $3
+                        order by checkout_id";
+        result: "select distinct checkout_id as id from result
+                 where slot = u.slot and book_id = u.book_id and checkout_id > $3
+                 order by checkout_id";
+    }
+    "select * from proof_lot where slot = u.slot and book_id = u.book_id and walk = 'lap'
+       and lot_id = r.id" {
+        lot: "select lot_id as id from lot
+              where slot = u.slot and book_id = u.book_id and lot_id > $3 order by lot_id";
+    }
 }
