@@ -98,7 +98,7 @@ impl TopUps {
     async fn settle_again(&self, case: Case) -> Result<(), PayError> {
         let inner = &self.0;
         let outcome = inner
-            .facilitator
+            .facilitator_of(&case)
             .settle(case.version, &case.payload, &case.requirements, &case.expected(), false)
             .await;
         inner.conclude(&case, TopupState::Unknown, outcome).await

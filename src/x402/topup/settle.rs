@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::ground::{Amount, BookId, TopupId, mint_uuid};
 use crate::x402::Network;
-use crate::x402::chain::{ChainPayment, Evidence};
+use crate::x402::chain::{Chain, ChainPayment, Evidence};
 use crate::x402::classify::{Expected, SettleOutcome, VerifyOutcome};
+use crate::x402::facilitator::Facilitator;
 
 use super::command::CreditTopup;
 use super::store::{self, Intent, Move};
@@ -59,6 +60,16 @@ impl Case {
 }
 
 impl Inner {
+    /// The chain that a payment is read from, where one is read.
+    pub(super) fn chain_of(&self, _: &Network) -> Option<&Arc<dyn Chain>> {
+        self.chain.as_ref()
+    }
+
+    /// The facilitator that a payment goes to, and never another one.
+    pub(super) fn facilitator_of(&self, _: &Case) -> &Arc<dyn Facilitator> {
+        &self.facilitator
+    }
+
     /// Writes the intent. False when the top-up has its row already.
     pub(super) async fn intend(
         &self,
@@ -112,7 +123,7 @@ impl Inner {
             return Ok(());
         }
         let outcome = self
-            .facilitator
+            .facilitator_of(&case)
             .settle(case.version, &case.payload, &case.requirements, &case.expected(), true)
             .await;
         self.conclude(&case, TopupState::Settling, outcome).await
@@ -121,7 +132,7 @@ impl Inner {
     /// Asks the facilitator, and the chain where it is read, whether the payment can be settled. A
     /// `no` leaves it refused: nothing was sent, and the same payment may come again.
     async fn may_be_sent(&self, case: &Case) -> Result<bool, PayError> {
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = self.chain_of(case.network) {
             let asset = case.network.usdc.lower();
             match chain.authorization_used(&asset, &case.payer, &case.nonce).await {
                 Ok(false) => {}
@@ -132,7 +143,8 @@ impl Inner {
                 }
             }
         }
-        let verified = self.facilitator.verify(case.version, &case.payload, &case.requirements);
+        let verified =
+            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements);
         match verified.await {
             VerifyOutcome::Valid { .. } => Ok(true),
             VerifyOutcome::Invalid { reason, .. } if reason.contains("already_used") => {
@@ -224,7 +236,7 @@ impl Inner {
     /// Reads the chain for the payment, within bounds. Without a chain the facilitator's word is
     /// final. Returns when the money moved, where that is known.
     async fn prove(&self, case: &Case, transaction: &str) -> Result<Option<DateTime<Utc>>, String> {
-        let Some(chain) = &self.chain else { return Ok(None) };
+        let Some(chain) = self.chain_of(case.network) else { return Ok(None) };
         let asset = case.network.usdc.lower();
         let payment = ChainPayment {
             asset: &asset,
