@@ -287,7 +287,8 @@ pub(super) fn open_topups(
     };
     let wallets = OpenWallets(open_accounts(settings, pool, engine, clock, entropy));
     let (pool, engine) = (pool.clone(), engine.clone());
-    let topups = TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms);
+    let topups =
+        TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms);
     Ok(topups.with_wallets(Arc::new(wallets)))
 }
 

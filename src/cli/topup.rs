@@ -32,11 +32,7 @@ pub(super) async fn run(asked: Topup) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn answer(
-    settings: &Settings,
-    database: &Database,
-    asked: Topup,
-) -> Result<String, Failure> {
+async fn answer(settings: &Settings, database: &Database, asked: Topup) -> Result<String, Failure> {
     let pool = db::service_pool(database.service.clone(), 4);
     db::check(&pool, settings.mode).await?;
     let topups = open(settings, &pool)?;
@@ -70,9 +66,12 @@ async fn list(topups: &TopUps, parked: bool) -> Result<String, Failure> {
         let TopupRecord { id, state, amount, payer, network, created_at, .. } = record;
         let (state, amount, created_at) = (state.name(), amount.to_string(), time(*created_at));
         let reason = record.reason.as_deref().unwrap_or("-");
-        line(&mut words, format_args!(
-            "{id}  {state:<8}  {amount:>14}  {payer}  {network}  {created_at}  {reason}"
-        ));
+        line(
+            &mut words,
+            format_args!(
+                "{id}  {state:<8}  {amount:>14}  {payer}  {network}  {created_at}  {reason}"
+            ),
+        );
     }
     Ok(words)
 }

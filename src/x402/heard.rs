@@ -84,7 +84,10 @@ mod tests {
             json!({"success": true, "transaction": hash, "errorMessage": "…",
                    "more": {"args": ["…", "…", 7]}})
         );
-        assert_eq!(kept(&json!({ "transaction": signature }).to_string()), json!({"transaction": "…"}));
+        assert_eq!(
+            kept(&json!({ "transaction": signature }).to_string()),
+            json!({"transaction": "…"})
+        );
         assert_eq!(kept("<html>Bad\u{0}gateway</html>"), "<html>Bad gateway</html>");
         assert_eq!(kept(r#"{"a":{"b":{"c":{"d":{"e":1}}}}}"#)["a"]["b"]["c"]["d"], "…");
         let wide: Vec<_> = (0..100).map(|_| "word ".repeat(30)).collect();

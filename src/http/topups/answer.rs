@@ -157,9 +157,7 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
         | TopupState::Settling
         | TopupState::Settled
         | TopupState::Unknown
-        | TopupState::Parked => {
-            (false, Some("settlement_pending".to_owned()))
-        }
+        | TopupState::Parked => (false, Some("settlement_pending".to_owned())),
         TopupState::Refused | TopupState::Rejected => {
             (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
         }

@@ -126,7 +126,9 @@ impl RpcChain {
         match self.ask_settlement(payment, &transaction).await? {
             evidence @ Evidence::Confirmed { .. } => Ok(Finding::Paid { transaction, evidence }),
             Evidence::Mismatch(Mismatch::Transfer) => Ok(Finding::Elsewhere { transaction, block }),
-            Evidence::Missing | Evidence::Reverted | Evidence::Mismatch(Mismatch::Authorization) => {
+            Evidence::Missing
+            | Evidence::Reverted
+            | Evidence::Mismatch(Mismatch::Authorization) => {
                 let method = "eth_getTransactionReceipt";
                 let what = "it contradicts the logs";
                 Err(ChainError::Unreadable { method, what })
@@ -138,9 +140,8 @@ impl RpcChain {
 /// The first log that says what became of the authorization that was asked for.
 fn mark(found: &Value, asset: &str) -> Result<Option<Mark>, Fault> {
     let found = logs_of(found.as_array().ok_or("no list of logs")?, asset)?;
-    let used_or_not = |log: &&logs::Log<'_>| {
-        log.topic_is(0, logs::USED) || log.topic_is(0, logs::CANCELED)
-    };
+    let used_or_not =
+        |log: &&logs::Log<'_>| log.topic_is(0, logs::USED) || log.topic_is(0, logs::CANCELED);
     let Some(log) = found.iter().find(used_or_not) else { return Ok(None) };
     let transaction = field(log.value, "transactionHash").filter(|hash| is_hex(hash, 64));
     let block = log.value.get("blockNumber").and_then(quantity);

@@ -118,7 +118,8 @@ impl TopUps {
         let wanted = |state: &TopupState| {
             if parked_only { *state == TopupState::Parked } else { state.is_open() }
         };
-        let states = TopupState::ALL.into_iter().filter(wanted).map(|state| state.name().to_owned());
+        let states =
+            TopupState::ALL.into_iter().filter(wanted).map(|state| state.name().to_owned());
         let states: Vec<_> = states.collect();
         Ok(store::listed(&self.0.pool, &states, SHOWN_MAX).await?)
     }

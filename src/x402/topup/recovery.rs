@@ -16,8 +16,8 @@ use crate::ledger::SubmitError;
 use crate::x402::chain::Incoming;
 use crate::x402::{Network, PaymentIdentity};
 
-use super::command::CreditTopup;
 use super::case::{Case, instant};
+use super::command::CreditTopup;
 use super::settle::USED_BEFORE;
 use super::step::Step;
 use super::store::{self, Intent};

@@ -102,7 +102,9 @@ impl Inner {
         let stranger = wallet.filter(|wallet| *wallet != case.account);
         let Some(chain) = self.chain_of(case.network) else {
             return match (at.state, stranger) {
-                (TopupState::Parked, _) => self.postpone(case, at, Some(self.later(case)), &[]).await,
+                (TopupState::Parked, _) => {
+                    self.postpone(case, at, Some(self.later(case)), &[]).await
+                }
                 (_, Some(wallet)) => self.divert(case, at, wallet, vec![]).await,
                 (_, None) => self.settle(case, at, false).await,
             };

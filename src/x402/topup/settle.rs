@@ -31,11 +31,7 @@ impl Inner {
     }
 
     /// Writes the intent. Nothing when the top-up has its row already.
-    pub(super) async fn intend(
-        &self,
-        case: &Case,
-        payee: Payee,
-    ) -> Result<Option<At>, PayError> {
+    pub(super) async fn intend(&self, case: &Case, payee: Payee) -> Result<Option<At>, PayError> {
         let intent = Intent {
             case,
             keyed: payee.keyed,
@@ -90,10 +86,8 @@ impl Inner {
                 }
             }
         }
-        let Heard { outcome, kept } = self
-            .facilitator_of(case)
-            .verify(case.version, &case.payload, &case.requirements)
-            .await;
+        let Heard { outcome, kept } =
+            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements).await;
         let note = self.note("verify", json!({ "answer": kept }));
         match outcome {
             VerifyOutcome::Valid { .. } => Ok(Some(note)),

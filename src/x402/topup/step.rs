@@ -88,7 +88,8 @@ impl Inner {
         to: TopupState,
         at: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
-        let open_for = if from == to { at.signed_duration_since(case.since) } else { TimeDelta::zero() };
+        let open_for =
+            if from == to { at.signed_duration_since(case.since) } else { TimeDelta::zero() };
         let later = || after(at, self.settings.resolving.pause(open_for));
         let watched = self.chain_of(case.network).is_some();
         match to {
@@ -133,13 +134,7 @@ impl Inner {
         Ok(store::record(&self.pool, case, &entries).await?)
     }
 
-    fn entry(
-        &self,
-        case: &Case,
-        kind: &'static str,
-        detail: &Value,
-        at: DateTime<Utc>,
-    ) -> Entry {
+    fn entry(&self, case: &Case, kind: &'static str, detail: &Value, at: DateTime<Utc>) -> Entry {
         let id = mint_uuid(self.entropy.as_ref(), at, case.id.slot());
         Entry { id, kind, detail: detail.clone(), at }
     }

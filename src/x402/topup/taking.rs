@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::case::{At, Case};
 use super::step::Step;
-use super::{Checked, PayError, Payee, Running, TopUps, TopupEvent, TopupRecord, TopupState, store};
+use super::{
+    Checked, PayError, Payee, Running, TopUps, TopupEvent, TopupRecord, TopupState, store,
+};
 
 /// How many refused payments under one idempotency key are gone through.
 const SUPERSEDED_MAX: usize = 64;
@@ -47,8 +49,7 @@ impl TopUps {
         let fresh = TopupId::mint(inner.entropy.as_ref(), at, payee.account.slot());
         let wanted = Holder { book: payee.account, subject: fresh.0 };
         let identity = checked.payment.identity().claim_key();
-        let holder =
-            claims::claim(&inner.pool, ClaimKind::Payment, &identity, wanted, at).await?;
+        let holder = claims::claim(&inner.pool, ClaimKind::Payment, &identity, wanted, at).await?;
         if holder.book != payee.account {
             return Err(PayError::BoundElsewhere);
         }

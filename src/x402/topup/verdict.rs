@@ -45,11 +45,15 @@ pub(super) fn judge(
             Verdict::Void("authorization_used_elsewhere")
         }
         Finding::Canceled { block, .. } if stays(*block) => Verdict::Void("authorization_canceled"),
-        Finding::Elsewhere { .. } | Finding::Canceled { .. } => Verdict::Wait("too_few_confirmations"),
+        Finding::Elsewhere { .. } | Finding::Canceled { .. } => {
+            Verdict::Wait("too_few_confirmations")
+        }
         Finding::Unused if case.is_over(head.time, resolving.margin) => {
             Verdict::Void("authorization_expired")
         }
-        Finding::Unused if head.time >= case.valid_before => Verdict::Wait("authorization_expiring"),
+        Finding::Unused if head.time >= case.valid_before => {
+            Verdict::Wait("authorization_expiring")
+        }
         Finding::Unused => Verdict::Ask,
         Finding::Lost if case.is_over(now, resolving.park_after) => Verdict::Park("use_not_found"),
         Finding::Lost => Verdict::Wait("use_not_found"),

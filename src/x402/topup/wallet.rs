@@ -57,8 +57,7 @@ impl Inner {
         let copy = TopupId::mint(self.entropy.as_ref(), at, wallet.slot());
         store::copy_for_wallet(&self.pool, case, copy, wallet, at, self.lease_end(at)).await?;
         let (network, asset) = (case.network.caip2, &case.asset);
-        let found =
-            store::of_payment(&self.pool, wallet, network, asset, &case.payer, &case.nonce);
+        let found = store::of_payment(&self.pool, wallet, network, asset, &case.payer, &case.nonce);
         let own = found.await?.ok_or(PayError::Interrupted)?;
         if own.state == TopupState::Claimed
             && let Some(due) = store::case_of(&self.pool, own.id).await?
