@@ -42,7 +42,6 @@ struct Shared {
     down: Mutex<bool>,
     /// How many blocks lie above the one that everything is in.
     above: Mutex<u64>,
-    calls: Mutex<Vec<String>>,
 }
 
 /// What the sandbox moved by an authorization.
@@ -65,7 +64,6 @@ impl Node {
             fates: Mutex::default(),
             down: Mutex::default(),
             above: Mutex::new(0),
-            calls: Mutex::default(),
         });
         let serving = shared.clone();
         tokio::spawn(async move {
@@ -91,14 +89,9 @@ impl Node {
         *self.shared.down.lock().unwrap() = down;
     }
 
-    /// Grows by so many blocks.
-    pub fn grow(&self, blocks: u64) {
-        *self.shared.above.lock().unwrap() += blocks;
-    }
-
-    /// How often a method was called.
-    pub fn calls(&self, method: &str) -> usize {
-        self.shared.calls.lock().unwrap().iter().filter(|call| *call == method).count()
+    /// Lets so many blocks lie above the one that everything is in.
+    pub fn set_above(&self, blocks: u64) {
+        *self.shared.above.lock().unwrap() = blocks;
     }
 }
 
@@ -108,7 +101,6 @@ impl Shared {
         let Some((_, body)) = request.split_once("\r\n\r\n") else { return };
         let Ok(call) = serde_json::from_str::<Value>(body) else { return };
         let method = call["method"].as_str().unwrap();
-        self.calls.lock().unwrap().push(method.to_owned());
         if *self.down.lock().unwrap() {
             return;
         }

@@ -146,9 +146,10 @@ fn what_was_canceled_or_used_elsewhere_is_rejected_once_that_stays() {
             stage.front.next("settle", Act::say(Says::Nothing));
             let open = assert_unknown(&stage.pay(&signed, "", "1.00").await, Version::V2);
             node.decide(signed.nonce(), fate);
+            node.set_above(11);
             assert_eq!(stage.resolve().await, 1);
             assert_eq!(stage.shown(&open).await["status"], "unknown", "too few confirmations");
-            node.grow(12);
+            node.set_above(12);
             assert_eq!(stage.resolve().await, 1);
             let over = stage.shown(&open).await;
             assert_eq!([&over["status"], &over["reason"]], ["rejected", reason]);
