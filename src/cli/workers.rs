@@ -59,7 +59,10 @@ impl Workers {
         });
         let resolve = work("resolver", resolve_interval, stopped.clone(), move || {
             let topups = topups.clone();
-            async move { topups.resolve_step().await.map(|_| false).map_err(|e| e.to_string()) }
+            async move {
+                let taken = topups.resolve_step().await.map_err(|e| e.to_string())?;
+                Ok(taken >= usize::from(TopUps::STEP_MAX))
+            }
         });
         let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
             let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());

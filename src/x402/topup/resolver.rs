@@ -20,9 +20,6 @@ use super::store;
 use super::verdict::{Verdict, judge};
 use super::{Inner, PayError, TopUps, TopupEvent, TopupState};
 
-/// How many top-ups one step takes up.
-const STEP_MAX: i64 = 32;
-
 /// How long before its top-up an authorization may have been used: it lives no longer than a day.
 const LOOK_BACK: TimeDelta = TimeDelta::hours(25);
 
@@ -45,6 +42,9 @@ pub struct Standing {
 }
 
 impl TopUps {
+    /// How many top-ups one step takes up.
+    pub const STEP_MAX: u8 = 32;
+
     /// Takes up what is due. Replicas share the work: taking a row up moves its time on, in one
     /// statement. Returns how many it took up; none while a restored ledger is not confirmed.
     pub async fn resolve_step(&self) -> Result<usize, PayError> {
@@ -56,7 +56,8 @@ impl TopUps {
         let networks = inner.settings.networks.iter();
         let read = networks.filter(|network| inner.chain_of(network).is_some());
         let read: Vec<_> = read.map(|network| network.caip2.to_owned()).collect();
-        let due = store::take_due(&inner.pool, at, inner.lease_end(at), &read, STEP_MAX).await?;
+        let limit = i64::from(Self::STEP_MAX);
+        let due = store::take_due(&inner.pool, at, inner.lease_end(at), &read, limit).await?;
         let count = due.len();
         // At once, so that one that waits for the facilitator keeps nobody else waiting.
         let steps = due.into_iter().map(|due| inner.resolve(due));
@@ -128,7 +129,12 @@ impl Inner {
             }
             (Verdict::Ask, None) if at.state != TopupState::Parked => {
                 self.record(case, &[note]).await?;
-                self.settle(case, at, false).await
+                // Reading the chain may have taken long.
+                if self.renew(case, at).await? {
+                    self.settle(case, at, false).await
+                } else {
+                    Ok(())
+                }
             }
             (Verdict::Ask, _) => self.wait(case, at, "authorization_unused", note).await,
             (Verdict::Wait(reason), _) => self.wait(case, at, reason, note).await,

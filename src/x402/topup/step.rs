@@ -121,6 +121,12 @@ impl Inner {
         self.record(case, notes).await
     }
 
+    /// Has a top-up for another lease. False when that has ended and somebody else has it.
+    pub(super) async fn renew(&self, case: &Case, from: At) -> Result<bool, PayError> {
+        let end = self.lease_end(self.clock.now());
+        Ok(store::postpone(&self.pool, case, from, Some(end)).await?)
+    }
+
     /// When to look again at a top-up that stays as it stands.
     pub(super) fn later(&self, case: &Case) -> DateTime<Utc> {
         let at = self.clock.now();

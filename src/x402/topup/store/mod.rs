@@ -158,14 +158,14 @@ pub(super) async fn advance(
     Ok(moved.rows_affected() > 0)
 }
 
-/// Leaves a top-up as it is and says when it is due, unless somebody else has it by then.
+/// Leaves a top-up as it is and says when it is due. False when somebody else has it by then.
 pub(super) async fn postpone(
     pool: &PgPool,
     case: &Case,
     from: At,
     until: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query!(
         "update topup set next_at = $6
          where slot = $1 and book_id = $2 and topup_id = $3 and state = $4 and attempt = $5",
         case.account.slot().sql(),
@@ -177,7 +177,7 @@ pub(super) async fn postpone(
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(moved.rows_affected() == 1)
 }
 
 /// Writes entries of the audit trail that belong to no step.
