@@ -19,7 +19,6 @@ use super::gauges::Drift;
 
 /// How long a worker rests after a step that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
@@ -31,6 +30,7 @@ pub struct Tools {
     pub sweeper: Sweeper,
     pub sweep_interval: Duration,
     pub topups: TopUps,
+    pub resolve_interval: Duration,
     pub accounts: Accounts,
     pub pool: PgPool,
     pub engine: Engine,
@@ -50,15 +50,19 @@ impl Workers {
     /// Starts them all: deadlines, open settlements, expiring lots, old counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
+        let resolve_interval = tools.resolve_interval;
         let checker = tokio::spawn(check(tools.checker, tools.drift));
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
             async move { sweeper.step().await.map(|settled| settled > 0).map_err(|e| e.to_string()) }
         });
-        let resolve = work("resolver", RESOLVE_INTERVAL, stopped.clone(), move || {
+        let resolve = work("resolver", resolve_interval, stopped.clone(), move || {
             let topups = topups.clone();
-            async move { topups.resolve_step().await.map(|_| false).map_err(|e| e.to_string()) }
+            async move {
+                let taken = topups.resolve_step().await.map_err(|e| e.to_string())?;
+                Ok(taken >= usize::from(TopUps::STEP_MAX))
+            }
         });
         let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
             let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());
