@@ -114,6 +114,7 @@ impl Service {
             sweeper: checkouts.sweeper(),
             sweep_interval: settings.sweep_interval,
             topups: topups.clone(),
+            confirm_interval: settings.payment.confirm_interval,
             accounts: accounts.clone(),
             pool: pool.clone(),
             engine: engine.clone(),
@@ -277,6 +278,8 @@ pub(super) fn open_topups(
         patience: Duration::from_secs(10),
         lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
         receipt_wait: Duration::from_secs(10),
+        confirmations: payment.confirmations,
+        confirm_interval: payment.confirm_interval,
     };
     let (pool, engine) = (pool.clone(), engine.clone());
     Ok(TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms))

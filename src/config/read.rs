@@ -17,11 +17,11 @@ use super::settings::{
 use super::url::{postgres as postgres_url, web as web_url};
 use super::values::{key_hash, networks, pay_to, proxies, yes_or_no};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL,
-    GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP,
-    NETWORKS, PAY_TO, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RPC_URL, SETTLE_TIMEOUT_S,
-    SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUST_FACILITATOR, TRUSTED_PROXIES,
-    VERIFY_TIMEOUT_S, Variable,
+    ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
+    DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
+    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, NETWORKS, PAY_TO, PG_BIN, PUBLIC_URL, QUEUE,
+    RATE_PER_MINUTE, RPC_URL, SETTLE_TIMEOUT_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
+    TRUST_FACILITATOR, TRUSTED_PROXIES, VERIFY_TIMEOUT_S, Variable,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -111,6 +111,8 @@ fn payment(reader: &mut Reader<'_>) -> PaymentSettings {
         rpc_url: reader.optional(&RPC_URL, web_url).map(Secret::new),
         settle_timeout: Duration::from_secs(reader.number(&SETTLE_TIMEOUT_S, 1..=600)),
         verify_timeout: Duration::from_secs(reader.number(&VERIFY_TIMEOUT_S, 1..=120)),
+        confirmations: reader.number(&CONFIRMATIONS, 1..=10_000),
+        confirm_interval: Duration::from_millis(reader.number(&CONFIRM_INTERVAL_MS, 10..=600_000)),
     }
 }
 

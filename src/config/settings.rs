@@ -106,6 +106,10 @@ pub struct PaymentSettings {
     pub settle_timeout: Duration,
     /// How long to wait for a verification.
     pub verify_timeout: Duration,
+    /// How many blocks deep settlements are followed on the chain.
+    pub confirmations: u64,
+    /// How long to wait between two looks at a settlement that is followed.
+    pub confirm_interval: Duration,
 }
 
 /// Who verifies and settles payments.

@@ -187,6 +187,12 @@ variables! {
     VERIFY_TIMEOUT_S = open("BURSAR_VERIFY_TIMEOUT_S",
         "Seconds to wait for the facilitator to verify a payment.",
         "a whole number from 1 to 120", Value("15"));
+    CONFIRMATIONS = open("BURSAR_CONFIRMATIONS",
+        "Blocks that must lie above a settlement's before it counts as sure to stay. Until then it is followed on the chain; when it has been gone for as many blocks, it is void.",
+        "a whole number from 1 to 10000", Value("12"));
+    CONFIRM_INTERVAL_MS = open("BURSAR_CONFIRM_INTERVAL_MS",
+        "Milliseconds between looks at a settlement that is followed.",
+        "a whole number from 10 to 600000", Value("5000"));
     SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));

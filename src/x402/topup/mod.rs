@@ -7,6 +7,7 @@
 //! failure nor a reason to ask for a second payment.
 
 mod command;
+mod confirm;
 mod error;
 mod record;
 mod recovery;
@@ -31,6 +32,7 @@ use super::classify::VerifyOutcome;
 use super::facilitator::Facilitator;
 use super::{Address, Matched, Network, Payment, Terms, Window, match_payment};
 
+pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
 pub use record::{AuditEntry, TopupRecord};
 pub use recovery::{OpenTopup, Recovered};
@@ -57,6 +59,10 @@ pub struct TopupSettings {
     pub lease: Duration,
     /// How long the chain is asked for a receipt before the outcome counts as unknown.
     pub receipt_wait: Duration,
+    /// How many blocks deep a settlement is followed.
+    pub confirmations: u64,
+    /// How often it is looked at until then.
+    pub confirm_interval: Duration,
 }
 
 /// The verbs of top-ups.

@@ -58,7 +58,15 @@ impl TopUps {
         let inner = &self.0;
         match (state, settlement_tx) {
             (TopupState::Settled, Some(transaction)) => {
-                inner.credit(&case, state, transaction, None).await
+                // The success is known. What the chain shows of it is evidence, and it may be that it
+                // shows something else by now.
+                match inner.prove(&case, &transaction).await {
+                    Ok(sighting) => inner.credit(&case, state, transaction, sighting).await,
+                    Err(reason) => {
+                        tracing::warn!(topup.id = %case.id, reason, "settlement is not proven yet");
+                        Ok(())
+                    }
+                }
             }
             (TopupState::Claimed, _) => {
                 let why = Some(("interrupted", None));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::ground::{Amount, BookId, TopupId, mint_uuid};
@@ -13,6 +12,7 @@ use crate::x402::classify::{Expected, SettleOutcome, VerifyOutcome};
 use crate::x402::facilitator::Facilitator;
 
 use super::command::CreditTopup;
+use super::confirm::Sighting;
 use super::store::{self, Intent, Move};
 use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupState};
 
@@ -183,8 +183,8 @@ impl Inner {
         let (event, reason, transaction) = match outcome {
             SettleOutcome::Settled { transaction, .. } => {
                 match self.prove(case, &transaction).await {
-                    Ok(effective_at) => {
-                        return self.credit(case, from, transaction, effective_at).await;
+                    Ok(sighting) => {
+                        return self.credit(case, from, transaction, sighting).await;
                     }
                     Err(reason) => (TopupEvent::Lose, reason, Some(transaction)),
                 }
@@ -234,8 +234,12 @@ impl Inner {
     }
 
     /// Reads the chain for the payment, within bounds. Without a chain the facilitator's word is
-    /// final. Returns when the money moved, where that is known.
-    async fn prove(&self, case: &Case, transaction: &str) -> Result<Option<DateTime<Utc>>, String> {
+    /// final. Returns where the money moved, where that is known.
+    pub(super) async fn prove(
+        &self,
+        case: &Case,
+        transaction: &str,
+    ) -> Result<Option<Sighting>, String> {
         let Some(chain) = self.chain_of(case.network) else { return Ok(None) };
         let asset = case.network.usdc.lower();
         let payment = ChainPayment {
@@ -249,7 +253,9 @@ impl Inner {
         let pause = Duration::from_millis(250);
         loop {
             let missing = match chain.settlement(&payment, transaction).await {
-                Ok(Evidence::Confirmed { block_time, .. }) => return Ok(block_time),
+                Ok(evidence @ Evidence::Confirmed { .. }) => {
+                    return Ok(Sighting::of(transaction, evidence));
+                }
                 Ok(Evidence::Missing) => "receipt_missing".to_owned(),
                 Ok(Evidence::Reverted) => return Err("transaction_reverted".to_owned()),
                 Ok(Evidence::Mismatch(mismatch)) => return Err(mismatch.to_string()),
@@ -273,12 +279,17 @@ impl Inner {
         case: &Case,
         from: TopupState,
         settlement_tx: String,
-        effective_at: Option<DateTime<Utc>>,
+        sighting: Option<Sighting>,
     ) -> Result<(), PayError> {
         let (topup, account) = (case.id, case.account);
-        let tx = settlement_tx.clone();
-        let command =
-            CreditTopup { account, topup, settlement_tx: tx, effective_at, recovers: false };
+        let command = CreditTopup {
+            account,
+            topup,
+            settlement_tx: settlement_tx.clone(),
+            effective_at: sighting.as_ref().and_then(|seen| seen.block_time),
+            sighting,
+            recovers: false,
+        };
         match self.engine.submit(Arc::new(command)).await {
             Ok(_) => Ok(()),
             Err(error) => {

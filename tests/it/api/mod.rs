@@ -331,6 +331,8 @@ fn open_topups(
         patience: Duration::from_secs(10),
         lease: Duration::from_secs(60),
         receipt_wait: Duration::from_secs(10),
+        confirmations: 12,
+        confirm_interval: Duration::from_secs(5),
     };
     TopUps::new(
         pool.clone(),

@@ -265,6 +265,11 @@ broken! {
          where movement = 1 and amount = 15000000",
     ] => ["topups_match_transfers"];
 
+    a_loss_that_no_transfer_explains: [
+        "alter table lot drop constraint lot_void_has_nothing_left; \
+         update lot set lost = 1 where paid and remaining > 1",
+    ] => ["losses_match_lots"];
+
     a_settlement_of_less: [
         "update sandbox_settlement set amount = amount - 1 where amount = 15000000",
     ] => ["sandbox_matches_topups"];

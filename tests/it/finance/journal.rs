@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::scene::{FORMULA, Scene, dollars};
 use crate::support::postgres::run;
 
-type Record = BTreeMap<String, String>;
+pub type Record = BTreeMap<String, String>;
 
 /// A whole journal as text.
-async fn export(scene: &Scene, scope: Scope, format: Format) -> String {
+pub async fn export(scene: &Scene, scope: Scope, format: Format) -> String {
     let stream = scene.finance.journal(scope, format).await.unwrap();
     let chunks: Vec<_> = stream.try_collect().await.unwrap();
     String::from_utf8(chunks.concat()).unwrap()
@@ -42,7 +42,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
 }
 
 /// The records of a CSV journal, by column.
-fn records(text: &str) -> Vec<Record> {
+pub fn records(text: &str) -> Vec<Record> {
     let mut lines = parse_csv(text).into_iter();
     let header = lines.next().unwrap();
     assert_eq!(header, COLUMNS);

@@ -56,6 +56,8 @@ struct Life {
     opened: Vec<Opened>,
     delivered: Vec<Delivered>,
     charged: Vec<Charged>,
+    /// The request of each top-up, and its lot.
+    topups: Vec<(usize, usize)>,
     done: Vec<(Request, Outcome)>,
 }
 
@@ -70,12 +72,14 @@ impl Life {
         let keys = replica.open_account(account).await;
         let model = Model::new(replica.clock.now());
         let (opened, delivered, charged) = (Vec::new(), Vec::new(), Vec::new());
-        Self { replica, account, keys, model, opened, delivered, charged, done: Vec::new() }
+        let (topups, done) = (Vec::new(), Vec::new());
+        Self { replica, account, keys, model, opened, delivered, charged, topups, done }
     }
 
     async fn apply(&mut self, op: &Op) {
         match *op {
             Op::TopUp(micros) => {
+                self.topups.push((self.done.len(), self.model.lots.len()));
                 self.accepted(Call::Act(Verb::TopUp(amount(micros)))).await;
                 self.model.top_up(micros);
             }
@@ -124,6 +128,7 @@ impl Life {
                 self.accepted(Call::Act(Verb::Freeze(frozen))).await;
                 self.model.frozen = frozen;
             }
+            Op::Turn { pick, thaw } => self.turn(pick, thaw).await,
             Op::Replay { pick } => {
                 let Some(n) = pick.checked_rem(self.done.len()) else { return };
                 let (request, first) = &self.done[n];
@@ -167,6 +172,24 @@ impl Life {
             assert_eq!(scene::code(outcome), expected);
         }
         outcome.accepted
+    }
+
+    /// A payment turns out to be void, or one that did turns up.
+    async fn turn(&mut self, pick: usize, thaw: bool) {
+        let Some(n) = pick.checked_rem(self.topups.len()) else { return };
+        let (request, lot) = self.topups[n];
+        let topup = format!("request {request}");
+        if self.model.lots[lot].lost.is_none() {
+            self.accepted(Call::Act(Verb::Void(topup))).await;
+            self.model.void(lot);
+        } else {
+            self.accepted(Call::Act(Verb::Reinstate(topup))).await;
+            self.model.reinstate(lot);
+        }
+        if thaw {
+            self.accepted(Call::Act(Verb::Freeze(false))).await;
+            self.model.frozen = false;
+        }
     }
 
     async fn open(&mut self, key: usize, quantities: [i64; 3], slack: i64) {
@@ -317,16 +340,17 @@ impl Life {
     async fn agree(&self) {
         let pool = &self.replica.pool;
         let sql = "select settled_usdc, prepaid, held, promo_issued, promo, promo_held, revenue,
-                          reversed_revenue, breakage from book where slot = $1 and book_id = $2";
+                          reversed_revenue, breakage, settlement_loss
+                   from book where slot = $1 and book_id = $2";
         let row = sqlx::query(sql).bind(self.account.slot().sql()).bind(self.account.0);
         let row = row.fetch_one(pool).await.unwrap();
         for role in Role::ALL {
             let got: i64 = row.get(role.name());
             assert_eq!(got, self.model.balance(role), "{role:?}");
         }
-        let sql = "select lot_id, paid, amount, remaining, parent_id from lot
+        let sql = "select lot_id, paid, amount, remaining, parent_id, lost from lot
                    where slot = $1 and book_id = $2 order by lot_id";
-        let rows: Vec<(Uuid, bool, i64, i64, Option<Uuid>)> = sqlx::query_as(sql)
+        let rows: Vec<(Uuid, bool, i64, i64, Option<Uuid>, Option<i64>)> = sqlx::query_as(sql)
             .bind(self.account.slot().sql())
             .bind(self.account.0)
             .fetch_all(pool)
@@ -335,11 +359,13 @@ impl Life {
         let position = |id: Uuid| rows.iter().position(|(of, ..)| *of == id).unwrap();
         let lots: Vec<_> = rows
             .iter()
-            .map(|(_, paid, amount, left, parent)| (*paid, *amount, *left, parent.map(position)))
+            .map(|(_, paid, amount, left, parent, lost)| {
+                (*paid, *amount, *left, parent.map(position), *lost)
+            })
             .collect();
         let expected = self.model.lots.iter();
         let expected: Vec<_> =
-            expected.map(|lot| (lot.paid, lot.amount, lot.left, lot.parent)).collect();
+            expected.map(|lot| (lot.paid, lot.amount, lot.left, lot.parent, lot.lost)).collect();
         assert_eq!(lots, expected, "lots, as they were opened");
         let burning = ledger::lots(pool, self.account, 1000).await.unwrap();
         let burning: Vec<_> = burning.iter().map(|lot| position(lot.id.0)).collect();
