@@ -122,7 +122,7 @@ impl SettlementView {
 pub struct AuditView {
     #[schema(value_type = String)]
     pub recorded_at: DateTime<Utc>,
-    /// The state that the top-up entered.
+    /// The state that the top-up entered, or how its settlement stands since: `settlement_…`.
     pub kind: String,
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,

@@ -124,3 +124,79 @@ impl Followed {
         if same { Look::AsBefore } else { Look::Elsewhere(sighting) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ground::{Amount, BookId, TopupId};
+    use crate::x402::Network;
+    use crate::x402::topup::confirm::SettlementStanding as Standing;
+
+    const END: i64 = 1_700_000_000;
+
+    fn at(head: u64, time: i64) -> Blocks {
+        let time = DateTime::from_timestamp(time, 0).unwrap();
+        Blocks { head: Block { number: head, time, hash: [7; 32] }, hashes: BTreeMap::new() }
+    }
+
+    fn followed(standing: Standing, missing_since: Option<u64>) -> Followed {
+        Followed {
+            account: BookId(Uuid::nil()),
+            topup: TopupId(Uuid::nil()),
+            standing,
+            sightings: 1,
+            missing_since,
+            head: 100,
+            settlement_tx: "0x1".to_owned(),
+            block_number: 100,
+            block_hash: "0xa".to_owned(),
+            network: Network::by_caip2("eip155:84532").unwrap(),
+            asset: String::new(),
+            payer: String::new(),
+            nonce: String::new(),
+            pay_to: String::new(),
+            amount: Amount::micros_of(5),
+            valid_before: END,
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_from_the_block_and_absence_from_when_it_was_missed() {
+        let elsewhere = Look::Elsewhere(Sighting {
+            transaction: "0x1".to_owned(),
+            block_number: 104,
+            block_hash: "0xb".to_owned(),
+            block_time: None,
+            log_index: 0,
+        });
+        let (seen, missing) = (Standing::Seen, Standing::Missing);
+        let late = END + OVER_AFTER + 1;
+        let table = [
+            (seen, None, Look::AsBefore, 111, END, Some(Fact::There)),
+            (seen, None, Look::AsBefore, 112, END, Some(Fact::Deep)),
+            (seen, None, elsewhere.clone(), 115, END, Some(Fact::There)),
+            (missing, Some(101), elsewhere, 116, END, Some(Fact::Deep)),
+            (seen, None, Look::Gone, 900, END, Some(Fact::Gone)),
+            // Whatever is left over from an earlier absence does not count.
+            (seen, Some(1), Look::Gone, 900, late, Some(Fact::Gone)),
+            (missing, Some(103), Look::Gone, 114, late, Some(Fact::Gone)),
+            (missing, Some(103), Look::Gone, 115, END, Some(Fact::StillGone)),
+            // Missed at a head below its block: it counts from the block.
+            (missing, Some(90), Look::Gone, 111, END, Some(Fact::Gone)),
+            (missing, Some(90), Look::Gone, 112, END, Some(Fact::StillGone)),
+            (Standing::Void, Some(103), Look::Gone, 115, late - 1, Some(Fact::StillGone)),
+            (Standing::Void, Some(103), Look::Gone, 115, late, Some(Fact::Over)),
+            (missing, Some(103), Look::Unclear, 900, late, None),
+        ];
+        for (standing, since, look, head, time, fact) in table {
+            let of = followed(standing, since);
+            assert_eq!(at(head, time).fact(&of, &look, 12), fact, "{standing:?} {look:?} {head}");
+        }
+        let of = followed(missing, Some(103));
+        let never = at(u64::MAX, late).fact(&of, &Look::Gone, u64::MAX);
+        assert_eq!(never, Some(Fact::Gone), "nothing overflows");
+    }
+}

@@ -350,7 +350,7 @@ impl Life {
         }
         let sql = "select lot_id, paid, amount, remaining, parent_id, lost from lot
                    where slot = $1 and book_id = $2 order by lot_id";
-        let rows: Vec<(Uuid, bool, i64, i64, Option<Uuid>, Option<i64>)> = sqlx::query_as(sql)
+        let rows: Vec<LotRow> = sqlx::query_as(sql)
             .bind(self.account.slot().sql())
             .bind(self.account.0)
             .fetch_all(pool)
@@ -374,6 +374,9 @@ impl Life {
         assert_eq!(burning, expected, "open lots, as they burn");
     }
 }
+
+/// Id, whether paid, amount, remaining, parent, lost.
+type LotRow = (Uuid, bool, i64, i64, Option<Uuid>, Option<i64>);
 
 fn half_hours(number: i32) -> TimeDelta {
     TimeDelta::minutes(i64::from(number) * 30)
