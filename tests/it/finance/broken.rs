@@ -148,8 +148,8 @@ macro_rules! broken {
 
 broken! {
     a_snapshot_of_what_never_was: [
-        "insert into book_snapshot select slot, book_id, 256, now(), array_fill(1::bigint, array[9]), \
-         array_fill(1::bigint, array[9]) from book where settled_usdc > 0",
+        "insert into book_snapshot select slot, book_id, 256, now(), array_fill(1::bigint, array[10]), \
+         array_fill(1::bigint, array[10]) from book where settled_usdc > 0",
     ] => ["snapshots_match_transfers"];
 
     a_balance_moved_without_a_transfer: [

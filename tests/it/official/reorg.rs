@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{PAY_TO, Stage, body_of, paid_request};
 use crate::support::postgres::{TestDatabase, run};
@@ -21,10 +24,14 @@ impl Stage {
     }
 
     fn replica(&self, database: &TestDatabase) -> Service {
+        self.replica_at(database, &self.world.rpc)
+    }
+
+    fn replica_at(&self, database: &TestDatabase, rpc: &str) -> Service {
         let variables = [
             ("BURSAR_FACILITATOR_URL", self.world.facilitator.as_str()),
             ("BURSAR_PAY_TO", PAY_TO),
-            ("BURSAR_RPC_URL", self.world.rpc.as_str()),
+            ("BURSAR_RPC_URL", rpc),
             ("BURSAR_CONFIRMATIONS", "4"),
             ("BURSAR_CONFIRM_INTERVAL_MS", "20"),
             ("BURSAR_SIGNUP_GRANT", "0"),
@@ -104,6 +111,31 @@ struct Paid {
     raw: Value,
     before: Value,
     bought: Value,
+}
+
+/// A way to a node that can be shut, with every connection on it.
+async fn gate(rpc: &str, open: &watch::Sender<bool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let node = rpc.strip_prefix("http://").unwrap().to_owned();
+    let mut open = open.subscribe();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            if !*open.borrow_and_update() {
+                continue;
+            }
+            let (node, mut shut) = (node.clone(), open.clone());
+            tokio::spawn(async move {
+                let mut node = TcpStream::connect(node).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut node) => {}
+                    _ = shut.wait_for(|open| !*open) => {}
+                }
+            });
+        }
+    });
+    format!("http://127.0.0.1:{port}")
 }
 
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
@@ -227,5 +259,34 @@ fn a_settlement_that_another_transaction_brings_about_stays_credited() {
         let export = export.send().await.unwrap().text().await.unwrap();
         assert!(export.contains(&paid.transaction), "{export}");
         assert!(export.lines().next().unwrap().ends_with("settlement_log_index"), "{export}");
+    });
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_waited_for() {
+    run(|db| async move {
+        let mut stage = Stage::set_for_reorgs(&db).await;
+        let open = watch::Sender::new(true);
+        let rpc = gate(&stage.world.rpc, &open).await;
+        stage.service = stage.replica_at(&db, &rpc);
+        let (_, key) = stage.service.sign_up().await;
+        let paid = stage.paid(&key).await;
+        stage.settlement(&paid, "seen").await;
+        open.send_replace(false);
+        stage.reorganize(&paid, 3 * CONFIRMATIONS).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            let tried = "settlements are not followed";
+            while stage.service.log.lock().unwrap().matches(tried).count() < 3 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waited.await.expect("it looks again and again");
+        stage.settlement(&paid, "seen").await;
+        assert_eq!(stage.balances().await, ["5.00", "5.00", "0.00", "0.00"]);
+        open.send_replace(true);
+        stage.settlement(&paid, "missing").await;
+        stage.grow(CONFIRMATIONS).await;
+        stage.settlement(&paid, "void").await;
+        assert_eq!(stage.balances().await, ["0.00", "0.00", "0.00", "0.00"]);
     });
 }

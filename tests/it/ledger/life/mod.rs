@@ -178,13 +178,13 @@ impl Life {
     async fn turn(&mut self, pick: usize, thaw: bool) {
         let Some(n) = pick.checked_rem(self.topups.len()) else { return };
         let (request, lot) = self.topups[n];
-        let topup = format!("request {request}");
-        if self.model.lots[lot].lost.is_none() {
-            self.accepted(Call::Act(Verb::Void(topup))).await;
-            self.model.void(lot);
+        let (topup, is_void) = (format!("request {request}"), self.model.lots[lot].lost.is_some());
+        let verb = if is_void { Verb::Reinstate(topup) } else { Verb::Void(topup) };
+        self.accepted(Call::Act(verb)).await;
+        if is_void {
+            self.model.reinstate(lot)
         } else {
-            self.accepted(Call::Act(Verb::Reinstate(topup))).await;
-            self.model.reinstate(lot);
+            self.model.void(lot)
         }
         if thaw {
             self.accepted(Call::Act(Verb::Freeze(false))).await;
@@ -209,7 +209,7 @@ impl Life {
         for (sku, quantity) in lines {
             let hold = self.model.holds.len();
             self.model.hold(key, TERMS[sku].price * quantity);
-            let deliver_by = self.model.now + half_hours(TERMS[sku].deliver);
+            let deliver_by = self.model.now + scene::half_hours(TERMS[sku].deliver);
             items.push(Item { hold, sku, quantity, submitted: 0, closed: false, deliver_by });
         }
         self.opened.push(Opened { id: view.checkout_id, items });
@@ -241,7 +241,7 @@ impl Life {
         if Self::is(&outcome, refusal) {
             of.submitted += quantity;
             of.closed = of.submitted == of.quantity;
-            let verify_by = now + half_hours(TERMS[of.sku].verify);
+            let verify_by = now + scene::half_hours(TERMS[of.sku].verify);
             let open = true;
             self.delivered.push(Delivered { checkout, item, id, quantity, open, verify_by });
         }
@@ -273,7 +273,7 @@ impl Life {
             let capture = self.model.captures.len();
             self.model.capture(item.hold, accepted * terms.price);
             let id = view["charge_id"].as_str().unwrap().parse().unwrap();
-            let final_at = self.model.now + half_hours(terms.dispute);
+            let final_at = self.model.now + scene::half_hours(terms.dispute);
             self.charged.push(Charged { id, capture, final_at });
         }
     }
@@ -377,10 +377,6 @@ impl Life {
 
 /// Id, whether paid, amount, remaining, parent, lost.
 type LotRow = (Uuid, bool, i64, i64, Option<Uuid>, Option<i64>);
-
-fn half_hours(number: i32) -> TimeDelta {
-    TimeDelta::minutes(i64::from(number) * 30)
-}
 
 #[test]
 fn lives_of_checkouts_agree_with_the_model() {
