@@ -17,11 +17,11 @@ use super::settings::{
 use super::url::{postgres as postgres_url, web as web_url};
 use super::values::{key_hash, networks, pay_to, proxies, yes_or_no};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, CONFIRMATIONS, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP,
-    FACILITATOR_URL, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP,
-    MIGRATION_URL, MIN_TOPUP, NETWORKS, PARK_AFTER_S, PAY_TO, PG_BIN, PUBLIC_URL, QUEUE,
-    RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, RPC_URL,
-    SETTLE_MARGIN_S, SETTLE_TIMEOUT_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
+    ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
+    DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
+    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, NETWORKS, PARK_AFTER_S, PAY_TO, PG_BIN,
+    PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS,
+    RPC_URL, SETTLE_MARGIN_S, SETTLE_TIMEOUT_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
     TRUST_FACILITATOR, TRUSTED_PROXIES, VERIFY_TIMEOUT_S, Variable,
 };
 
@@ -123,7 +123,8 @@ fn resolve(reader: &mut Reader<'_>) -> ResolveSettings {
         backoff: Duration::from_millis(reader.number(&RESOLVE_BACKOFF_MS, 10..=600_000)),
         margin: Duration::from_secs(reader.number(&SETTLE_MARGIN_S, 0..=86_400)),
         park_after: Duration::from_secs(reader.number(&PARK_AFTER_S, 0..=2_592_000)),
-        confirmations: reader.number(&CONFIRMATIONS, 0..=10_000),
+        confirmations: reader.number(&CONFIRMATIONS, 1..=10_000),
+        confirm_interval: Duration::from_millis(reader.number(&CONFIRM_INTERVAL_MS, 10..=600_000)),
     }
 }
 

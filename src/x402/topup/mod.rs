@@ -8,6 +8,7 @@
 
 mod case;
 mod command;
+mod confirm;
 mod error;
 mod lookup;
 mod operator;
@@ -37,6 +38,7 @@ use super::classify::VerifyOutcome;
 use super::facilitator::Facilitator;
 use super::{Address, Matched, Payment, Terms, Window, match_payment};
 
+pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
 pub use operator::{Ruled, Ruling, RulingError};
 pub use record::{AuditEntry, TopupRecord};

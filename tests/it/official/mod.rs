@@ -4,6 +4,7 @@
 
 mod node;
 mod recovery;
+mod reorg;
 mod world;
 
 use bursar::x402::Wallet;
