@@ -19,8 +19,7 @@ const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a
 const TOKEN: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 
 /// Settings that make waiting short. Only those that the service has are set.
-const SHORT: [(&str, &str); 8] = [
-    ("BURSAR_SETTLE_TIMEOUT_S", "2"),
+const SHORT: [(&str, &str); 7] = [
     ("BURSAR_VERIFY_TIMEOUT_S", "2"),
     ("BURSAR_RESOLVE_INTERVAL_MS", "100"),
     ("BURSAR_RECEIPT_WAIT_MS", "500"),
@@ -59,14 +58,15 @@ pub struct Ledger {
 }
 
 impl Site {
-    pub async fn open() -> Self {
+    /// Opens it, with so many seconds until a settlement without an answer counts as unknown.
+    pub async fn open(settle_timeout_s: u32) -> Self {
         let world = Arc::new(World::start().await);
         let opened = world.ask(json!({ "op": "open", "wait": FACILITATOR_WAIT_MS })).await.unwrap();
         let facilitator = opened["facilitator"].as_str().unwrap().to_owned();
         let proxy = Proxy::start(world.clone()).await;
         let chain = Ledger { rpc: world.rpc.clone(), client: client() };
-        let reading = Shop::open(&proxy, Some(&world.rpc)).await;
-        let blind = Shop::open(&proxy, None).await;
+        let reading = Shop::open(&proxy, Some(&world.rpc), settle_timeout_s).await;
+        let blind = Shop::open(&proxy, None, settle_timeout_s).await;
         Self { world, proxy, facilitator, chain, shops: [reading, blind] }
     }
 
@@ -83,7 +83,7 @@ impl Site {
 }
 
 impl Shop {
-    async fn open(proxy: &Proxy, rpc: Option<&str>) -> Self {
+    async fn open(proxy: &Proxy, rpc: Option<&str>, settle_timeout_s: u32) -> Self {
         let (reads, pay_to) = match rpc {
             Some(_) => (true, "0x1111111111111111111111111111111111111111"),
             None => (false, "0x2222222222222222222222222222222222222222"),
@@ -92,6 +92,7 @@ impl Shop {
         let short = SHORT.into_iter().filter(|(name, _)| known(name));
         let mut variables: Vec<_> = short.map(|(name, value)| (name, value.to_owned())).collect();
         variables.push(("BURSAR_FACILITATOR_URL", proxy.url.clone()));
+        variables.push(("BURSAR_SETTLE_TIMEOUT_S", settle_timeout_s.to_string()));
         variables.push(("BURSAR_PAY_TO", pay_to.to_owned()));
         // The same after a restart at another port: signed payments name it.
         variables.push(("BURSAR_PUBLIC_URL", "http://bursar.test".to_owned()));
