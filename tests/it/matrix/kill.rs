@@ -11,7 +11,7 @@ use super::cell::Ending;
 use super::fault::{Call, Fault};
 use super::play::{Game, Played};
 use super::proxy::{Route, Stop};
-use super::site::{Shop, Site};
+use super::site::{Shop, Site, Waits};
 use super::sums;
 
 /// Where the process is when it is killed.
@@ -75,8 +75,8 @@ impl Step {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_each_step_and_started_again() {
     let begun = Instant::now();
-    // Whatever a killed process was about is taken up after a multiple of this.
-    let site = Site::open(2).await;
+    // Whatever a killed process was about is taken up after a multiple of both.
+    let site = Site::open(Waits { verify_s: 2, settle_s: 4 }).await;
     let [reading, blind] = &site.shops;
     let (mut played, more) = join(kills(&site, reading), kills(&site, blind)).await;
     played.extend(more);

@@ -18,11 +18,11 @@ pub use fault::{Call, Fault};
 pub use proxy::{Proxy, Route, Stop};
 
 use cell::Cell;
-use site::Site;
+use site::{Site, Waits};
 
 /// Long enough for a busy machine: an answer that is lost because it is late is a fault that the
 /// cell has not.
-const SETTLE_TIMEOUT_S: u32 = 6;
+const WAITS: Waits = Waits { verify_s: 5, settle_s: 8 };
 
 /// Every two values of different dimensions meet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +39,7 @@ async fn whole() {
 
 async fn matrix(cells: &[Cell]) {
     let begun = Instant::now();
-    let site = Site::open(SETTLE_TIMEOUT_S).await;
+    let site = Site::open(WAITS).await;
     let played = play::play_all(&site, cells).await;
     sums::judge(&site, &played, begun).await;
 }

@@ -18,7 +18,7 @@ use crate::api::Answer;
 const BUSY: usize = 6;
 
 /// How long a cell may take after its window.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One payment that has ended.
 pub struct Played {
@@ -32,6 +32,8 @@ pub struct Played {
     pub status: String,
     /// Whether the money moved, by the chain.
     pub moved: bool,
+    /// How it stands after the operator's word, where that was needed.
+    pub ruled: Option<String>,
     pub took: Duration,
     /// What should not be.
     pub faults: Vec<String>,
@@ -73,6 +75,7 @@ async fn play(site: &Site, cell: Cell, busy: &Semaphore) -> Played {
 async fn route(site: &Site, cell: Cell, payment: &Payment) -> Arc<Route> {
     let upstream = match cell.fault {
         Fault::Restarted => site.open_facilitator().await,
+        Fault::PendingMined | Fault::PendingNever => site.hasty.clone(),
         _ => site.facilitator.clone(),
     };
     if let Some(what) = cell.fault.plan() {
@@ -112,9 +115,10 @@ impl Game<'_> {
         self.insist().await;
         let (status, moved) = self.stands().await;
         self.judge(&status, moved);
+        let ruled = if status == "parked" { Some(self.rule(moved).await) } else { None };
         let (took, reads) = (self.begun.elapsed(), self.shop.reads);
         let Self { name, ending, lacks, route, faults, .. } = self;
-        Played { name, reads, ending, lacks, route, status, moved, took, faults }
+        Played { name, reads, ending, lacks, route, status, moved, ruled, took, faults }
     }
 
     /// The buyer's first move.
@@ -203,7 +207,7 @@ impl Game<'_> {
     }
 
     async fn moved(&self) -> bool {
-        self.site.chain.arrived(self.shop.pay_to, Some(&self.payment.payer)).await.0 > 0
+        self.site.chain.arrived(self.shop.pay_to, Some(&self.payment.payer)).await.transfers > 0
     }
 
     /// The state and the number of rows of this payment, as the service keeps them.
@@ -217,19 +221,34 @@ impl Game<'_> {
     async fn stands(&mut self) -> (String, bool) {
         let owner = &self.shop.database.owner;
         let (status, rows) = self.record().await.unwrap_or_else(|| ("unseen".to_owned(), 0));
-        let (amount, transfers) =
-            self.site.chain.arrived(self.shop.pay_to, Some(&self.payment.payer)).await;
+        let arrived = self.site.chain.arrived(self.shop.pay_to, Some(&self.payment.payer)).await;
         let sql = "select count(*), coalesce(sum(transfer.amount), 0)::bigint
              from transfer join topup on subject_id = topup_id where nonce = $1";
         let credits: (i64, i64) =
             sqlx::query_as(sql).bind(&self.payment.nonce).fetch_one(owner).await.unwrap();
         self.expect(rows == 1, || format!("{rows} top-ups"));
-        let paid = (amount, transfers);
+        let paid = (arrived.amount, arrived.transfers);
         self.expect(paid == (PRICE, 1) || paid == (0, 0), || format!("moved {paid:?}"));
         let credited = status == "credited";
         let booked = if credited { (1, PRICE) } else { (0, 0) };
         self.expect(credits == booked, || format!("{status} with credits {credits:?}"));
-        (status, transfers > 0)
+        (status, arrived.transfers > 0)
+    }
+
+    /// The operator looks at the chain and says what became of it; then that holds.
+    async fn rule(&mut self, moved: bool) -> String {
+        let arrived = self.site.chain.arrived(self.shop.pay_to, Some(&self.payment.payer)).await;
+        let id = self.id.clone().unwrap();
+        let why = ["--reason", "seen on the chain"];
+        let word = if moved { vec!["--settled", &arrived.transaction] } else { vec!["--rejected"] };
+        let arguments = [&["topup", "resolve", &id], word.as_slice(), &why].concat();
+        self.shop.command(&arguments).await;
+        let answer = self.payment.send(self.shop).await.unwrap();
+        self.hear(&answer).await;
+        let (status, _) = self.stands().await;
+        let right = status == if moved { "credited" } else { "rejected" };
+        self.expect(right, || format!("the operator's word made it {status}"));
+        status
     }
 
     /// Whether it ended as it has to, and the calls were what they may be.

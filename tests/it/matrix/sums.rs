@@ -8,7 +8,7 @@ use bursar::db::managed::Role;
 use super::buyer::PRICE;
 use super::cell::Ending;
 use super::play::Played;
-use super::site::{Shop, Site};
+use super::site::{Arrived, Shop, Site};
 use crate::support::service::assert_checks;
 
 /// Prints the table and asserts that everything held, one by one and in all.
@@ -38,15 +38,17 @@ fn print(played: &[Played]) {
 fn line(played: &Played) -> String {
     let seen = played.route.seen();
     let money = if played.moved { "moved" } else { "-" };
+    let ruled = played.ruled.as_ref().map(|ruled| format!("  then {ruled}"));
     let lacks = played.lacks.map(|lacks| format!("  (waits for {lacks})"));
     let faults = if played.faults.is_empty() { "" } else { "  FAILED" };
     format!(
-        "{} {money:<5} {:<9} {:>6} {:>6} {:>7.1}{}{faults}",
+        "{} {money:<5} {:<9} {:>6} {:>6} {:>7.1}{}{}{faults}",
         played.name,
         played.status,
         seen.verify,
         seen.settle.len(),
         played.took.as_secs_f32(),
+        ruled.unwrap_or_default(),
         lacks.unwrap_or_default(),
     )
 }
@@ -61,13 +63,15 @@ fn summary(played: &[Played]) -> String {
         settle += seen.settle.len();
     }
     format!(
-        "{} cells: {} moved, {} credited, {} rejected, {} open; {verify} verify and {settle} settle \
+        "{} cells: {} moved, {} credited, {} rejected, {} open, {} parked and then \
+         resolved by the operator; {verify} verify and {settle} settle \
          calls; {} wait for what is missing; {} failed",
         played.len(),
         count(&|one| one.moved),
         count(&|one| one.status == "credited"),
         count(&|one| one.status == "rejected"),
-        count(&|one| one.status == "unknown" || one.status == "parked"),
+        count(&|one| one.status == "unknown"),
+        count(&|one| one.ruled.is_some()),
         count(&|one| one.lacks.is_some()),
         count(&|one| !one.faults.is_empty()),
     )
@@ -83,7 +87,7 @@ async fn shop(site: &Site, shop: &Shop, played: &[Played]) -> Vec<String> {
         |one: &&Played| states.get(&one.route.nonce).is_some_and(|state| state == "credited");
     let open = mine().filter(|one| one.moved && !is_credited(one)).count();
     let untold = mine().filter(|one| one.ending == Ending::Untold && is_credited(one)).count();
-    let (arrived, transfers) = site.chain.arrived(shop.pay_to, None).await;
+    let Arrived { amount: arrived, transfers, .. } = site.chain.arrived(shop.pay_to, None).await;
     let mut faults = Vec::new();
     if arrived - amount(open) + amount(untold) != booked {
         faults.push(format!(
@@ -91,7 +95,7 @@ async fn shop(site: &Site, shop: &Shop, played: &[Played]) -> Vec<String> {
         ));
     }
     for one in mine() {
-        let late = site.chain.arrived(shop.pay_to, Some(&one.route.payer)).await.1 > 0;
+        let late = site.chain.arrived(shop.pay_to, Some(&one.route.payer)).await.transfers > 0;
         if late != one.moved {
             faults.push(format!("{}: the money moved later", one.name));
         }
