@@ -15,6 +15,7 @@ mod http_demo;
 mod http_wire;
 mod ledger;
 mod managed;
+mod matrix;
 mod official;
 mod peer;
 mod replicas;
