@@ -8,6 +8,8 @@ use crate::checkout::Checkouts;
 use crate::finance::{Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
+use crate::x402::Network;
+use crate::x402::facilitator::{Reach, Standing};
 use crate::x402::topup::{TopUps, TopupState};
 
 /// What the drift checker knows after its last round. It only alarms; nothing is repaired.
@@ -94,8 +96,15 @@ impl Drift {
 }
 
 /// Everything that `/metrics` shows.
-pub fn metrics(topups: &TopUps, checkouts: &Checkouts, engine: &Engine, drift: &Drift) -> Metrics {
-    let drift = drift.clone();
+pub fn metrics(
+    topups: &TopUps,
+    checkouts: &Checkouts,
+    engine: &Engine,
+    drift: &Drift,
+    networks: &[&'static Network],
+) -> Metrics {
+    let (drift, networks) = (drift.clone(), networks.to_vec());
+    let facilitators = topups.facilitators().clone();
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
     Metrics::of_process()
         .with(move || {
@@ -122,9 +131,23 @@ pub fn metrics(topups: &TopUps, checkouts: &Checkouts, engine: &Engine, drift: &
             async move { Some(vec![gauge]) }
         })
         .with(move || {
+            let gauges = reach(&facilitators.standing(&networks));
+            async move { Some(gauges) }
+        })
+        .with(move || {
             let gauges = drift.gauges();
             async move { Some(gauges) }
         })
+}
+
+fn reach(standing: &Standing) -> Vec<Gauge> {
+    let gauge = |(network, reach): &(&'static str, Reach)| Gauge {
+        name: "bursar_network_payable",
+        help: "Whether a facilitator that serves the network answers: 1 or 0",
+        label: Some(("network", (*network).to_owned())),
+        value: i64::from(*reach == Reach::Ok),
+    };
+    standing.networks.iter().map(gauge).collect()
 }
 
 async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {

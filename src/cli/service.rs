@@ -17,13 +17,14 @@ use crate::finance::{DriftChecker, DriftSettings, Finance};
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
 use crate::ledger::{self, Engine};
-use crate::x402::chain::{Chain, RpcChain, RpcSettings};
-use crate::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
+use crate::x402::chain::ChainError;
+use crate::x402::facilitator::FacilitatorError;
 use crate::x402::sandbox::Sandbox;
-use crate::x402::topup::{self, TopUps};
+use crate::x402::topup::{self, Chains, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
 use super::gauges::{self, Drift};
+use super::payments::{check_nodes, open_chain, open_facilitators};
 use super::workers::{Tools, Workers};
 
 /// How long a pool may take to close, when only reports are still running.
@@ -42,9 +43,9 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the facilitator cannot be used")]
-    Facilitator(#[from] crate::x402::facilitator::FacilitatorError),
+    Facilitator(#[from] FacilitatorError),
     #[error("the chain cannot be used")]
-    Chain(#[from] crate::x402::chain::ChainError),
+    Chain(#[from] ChainError),
     #[error("the server did not start")]
     Server(#[from] io::Error),
 }
@@ -84,6 +85,7 @@ impl Service {
         // Listen first: a second process must not touch the database of the one that is running.
         let listener = listen(bind)?;
         let bound = listener.local_addr()?;
+        check_nodes(settings).await?;
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
         let connections = settings.database.connections;
@@ -124,7 +126,13 @@ impl Service {
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
+            metrics: gauges::metrics(
+                &topups,
+                &checkouts,
+                &engine,
+                &drift,
+                &settings.payment.networks,
+            ),
             accounts,
             checkouts,
             topups: topups.clone(),
@@ -252,20 +260,13 @@ pub(super) fn open_topups(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<TopUps, StartError> {
     let payment = &settings.payment;
-    let facilitator_url = match &payment.facilitator {
-        Facilitator::Sandbox => local_url.join("/sandbox/facilitator"),
-        Facilitator::Url(url) => url.join(""),
-    };
-    let times = FacilitatorSettings {
-        verify_timeout: payment.verify_timeout,
-        settle_timeout: payment.settle_timeout,
-        ..FacilitatorSettings::default()
-    };
-    let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
-    let chain: Option<Arc<dyn Chain>> = match &payment.rpc_url {
-        Some(url) => Some(Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?)),
-        None => None,
-    };
+    let facilitators = open_facilitators(settings, local_url, clock, entropy)?;
+    let mut chains = Chains::new();
+    for node in &payment.nodes {
+        chains.push((node.network.caip2, Arc::new(open_chain(node)?)));
+    }
+    let verifying = u32::try_from(facilitators.count()).unwrap_or(u32::MAX);
+    let verifying = payment.verify_timeout.saturating_mul(verifying);
     let terms = topup::TopupSettings {
         networks: payment.networks.clone(),
         pay_to: payment.pay_to,
@@ -273,13 +274,12 @@ pub(super) fn open_topups(
         default_amount: settings.topup.default,
         min_amount: settings.topup.min,
         max_amount: settings.topup.max,
-        facilitator_url,
         patience: Duration::from_secs(10),
-        lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
+        lease: payment.settle_timeout.saturating_add(verifying).saturating_mul(2),
         receipt_wait: Duration::from_secs(10),
     };
     let (pool, engine) = (pool.clone(), engine.clone());
-    Ok(TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms))
+    Ok(TopUps::new(pool, engine, facilitators, chains, clock.clone(), entropy.clone(), terms))
 }
 
 fn http_settings(settings: &Settings, public_url: &str) -> http::HttpSettings {

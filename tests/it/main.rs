@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod bad_input;
+mod cdp;
 mod chain;
 mod crash;
 mod facilitator;

@@ -8,6 +8,7 @@
 
 mod command;
 mod error;
+mod facilitation;
 mod record;
 mod recovery;
 mod resolver;
@@ -28,7 +29,7 @@ use crate::ledger::{Engine, is_restored};
 
 use super::chain::Chain;
 use super::classify::VerifyOutcome;
-use super::facilitator::Facilitator;
+use super::facilitator::{Facilitators, Route};
 use super::{Address, Matched, Network, Payment, Terms, Window, match_payment};
 
 pub use error::PayError;
@@ -48,8 +49,6 @@ pub struct TopupSettings {
     pub default_amount: Amount,
     pub min_amount: Amount,
     pub max_amount: Amount,
-    /// The facilitator's address, as it is recorded with each top-up.
-    pub facilitator_url: String,
     /// How long a request waits for a settlement that another request has begun.
     pub patience: Duration,
     /// A settlement that has not reported for so long is taken up by the resolver: longer than
@@ -59,6 +58,9 @@ pub struct TopupSettings {
     pub receipt_wait: Duration,
 }
 
+/// The nodes from which chains are read, each with the CAIP-2 id of its network.
+pub type Chains = Vec<(&'static str, Arc<dyn Chain>)>;
+
 /// The verbs of top-ups.
 #[derive(Clone)]
 pub struct TopUps(Arc<Inner>);
@@ -66,8 +68,8 @@ pub struct TopUps(Arc<Inner>);
 struct Inner {
     pool: PgPool,
     engine: Engine,
-    facilitator: Arc<dyn Facilitator>,
-    chain: Option<Arc<dyn Chain>>,
+    facilitators: Facilitators,
+    chains: Chains,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     settings: TopupSettings,
@@ -83,6 +85,8 @@ struct Inner {
 pub struct Checked {
     payment: Payment,
     matched: Matched,
+    /// Where it may be sent, the first choice first; never empty.
+    routes: Vec<Route>,
 }
 
 impl Checked {
@@ -123,8 +127,8 @@ impl TopUps {
     pub fn new(
         pool: PgPool,
         engine: Engine,
-        facilitator: Arc<dyn Facilitator>,
-        chain: Option<Arc<dyn Chain>>,
+        facilitators: Facilitators,
+        chains: Chains,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         settings: TopupSettings,
@@ -133,8 +137,8 @@ impl TopUps {
         Self(Arc::new(Inner {
             pool,
             engine,
-            facilitator,
-            chain,
+            facilitators,
+            chains,
             clock,
             entropy,
             settings,
@@ -161,9 +165,9 @@ impl TopUps {
         }
     }
 
-    /// Whether the facilitator answers at all.
-    pub async fn facilitator_answers(&self) -> bool {
-        self.0.facilitator.supported().await.is_ok()
+    /// Who settles.
+    pub fn facilitators(&self) -> &Facilitators {
+        &self.0.facilitators
     }
 
     /// Refuses while the ledger is a restored one that is not confirmed: nobody shall be asked to
@@ -207,11 +211,10 @@ impl TopUps {
     pub async fn check(&self, payment: Payment, terms: &Terms) -> Result<Checked, PayError> {
         self.refuse_while_restored().await?;
         let matched = match_payment(terms, &payment, self.0.clock.now())?;
+        let mut routes = self.0.routes_of(&payment).await?;
         if !payment.is_signed_by_payer() {
-            let version = payment.version.number();
-            let verify =
-                self.0.facilitator.verify(version, &payment.payload, &matched.requirements);
-            match verify.await {
+            let (verified, asked) = self.0.verify_in_turn(&payment, &matched, &routes).await;
+            match verified {
                 VerifyOutcome::Valid { .. } => {}
                 VerifyOutcome::Invalid { reason, .. } => {
                     return Err(PayError::Signature { reason });
@@ -220,8 +223,10 @@ impl TopUps {
                     return Err(PayError::FacilitatorUnavailable { detail });
                 }
             }
+            // Whoever can tell of this wallet comes first.
+            routes.rotate_left(asked);
         }
-        Ok(Checked { payment, matched })
+        Ok(Checked { payment, matched, routes })
     }
 
     /// Settles a checked payment and credits it, or follows whoever does so already. Returns the

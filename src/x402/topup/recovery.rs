@@ -14,7 +14,7 @@ use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, TopupId};
 use crate::ledger::SubmitError;
 use crate::x402::chain::Incoming;
-use crate::x402::{Network, PaymentIdentity};
+use crate::x402::{Network, PaymentIdentity, Version};
 
 use super::command::CreditTopup;
 use super::settle::{Case, USED_BEFORE};
@@ -111,13 +111,15 @@ impl TopUps {
         let case = Case {
             id,
             account,
-            version: 2,
+            version: Version::V2,
             network,
             payer: identity.payer.clone(),
             nonce: identity.nonce.clone(),
             pay_to: inner.settings.pay_to.lower(),
             amount: payment.amount,
             payload: json!({ "recovered_from": payment.transaction }),
+            facilitator_url: String::new(),
+            asked_version: Version::V2,
             requirements: json!({}),
         };
         let intent = Intent {
@@ -125,7 +127,6 @@ impl TopUps {
             keyed: false,
             asset: identity.asset.clone(),
             valid_before: 0,
-            facilitator_url: "",
             at: inner.clock.now(),
         };
         store::insert(&inner.pool, &intent).await?;

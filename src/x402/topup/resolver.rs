@@ -97,10 +97,7 @@ impl TopUps {
 
     async fn settle_again(&self, case: Case) -> Result<(), PayError> {
         let inner = &self.0;
-        let outcome = inner
-            .facilitator_of(&case)
-            .settle(case.version, &case.payload, &case.requirements, &case.expected(), false)
-            .await;
+        let outcome = inner.ask_to_settle(&case, false).await;
         inner.conclude(&case, TopupState::Unknown, outcome).await
     }
 

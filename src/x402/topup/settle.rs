@@ -7,10 +7,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::ground::{Amount, BookId, TopupId, mint_uuid};
-use crate::x402::Network;
 use crate::x402::chain::{Chain, ChainPayment, Evidence};
 use crate::x402::classify::{Expected, SettleOutcome, VerifyOutcome};
-use crate::x402::facilitator::Facilitator;
+use crate::x402::{Network, Version};
 
 use super::command::CreditTopup;
 use super::store::{self, Intent, Move};
@@ -23,13 +22,18 @@ pub(super) const USED_BEFORE: &str = "used_before";
 pub(super) struct Case {
     pub(super) id: TopupId,
     pub(super) account: BookId,
-    pub(super) version: u8,
+    pub(super) version: Version,
     pub(super) network: &'static Network,
     pub(super) payer: String,
     pub(super) nonce: String,
     pub(super) pay_to: String,
     pub(super) amount: Amount,
     pub(super) payload: Value,
+    /// The facilitator that it goes to, as it is on record, and to no other once it was sent.
+    pub(super) facilitator_url: String,
+    /// The version of the protocol in which that one is asked.
+    pub(super) asked_version: Version,
+    /// Our terms in that version.
     pub(super) requirements: Value,
 }
 
@@ -39,13 +43,15 @@ impl Case {
         Self {
             id,
             account,
-            version: checked.payment.version.number(),
+            version: checked.payment.version,
             network: checked.matched.network,
             payer: identity.payer,
             nonce: identity.nonce,
             pay_to: checked.payment.authorization.to.lower(),
             amount: checked.matched.amount,
             payload: checked.payment.payload.clone(),
+            facilitator_url: String::new(),
+            asked_version: checked.payment.version,
             requirements: checked.matched.requirements.clone(),
         }
     }
@@ -61,13 +67,9 @@ impl Case {
 
 impl Inner {
     /// The chain that a payment is read from, where one is read.
-    pub(super) fn chain_of(&self, _: &Network) -> Option<&Arc<dyn Chain>> {
-        self.chain.as_ref()
-    }
-
-    /// The facilitator that a payment goes to, and never another one.
-    pub(super) fn facilitator_of(&self, _: &Case) -> &Arc<dyn Facilitator> {
-        &self.facilitator
+    pub(super) fn chain_of(&self, network: &Network) -> Option<&Arc<dyn Chain>> {
+        let found = self.chains.iter().find(|(caip2, _)| *caip2 == network.caip2);
+        found.map(|(_, chain)| chain)
     }
 
     /// Writes the intent. False when the top-up has its row already.
@@ -77,13 +79,15 @@ impl Inner {
         payee: Payee,
         checked: &Checked,
     ) -> Result<bool, PayError> {
-        let case = Case::of(id, payee.account, checked);
+        let mut case = Case::of(id, payee.account, checked);
+        if let Some(route) = checked.routes.first() {
+            case.go_by(route, checked);
+        }
         let intent = Intent {
             case: &case,
             keyed: payee.keyed,
             asset: checked.payment.identity().asset,
             valid_before: i64::try_from(checked.matched.valid_before).unwrap_or(i64::MAX),
-            facilitator_url: &self.settings.facilitator_url,
             at: self.clock.now(),
         };
         Ok(store::insert(&self.pool, &intent).await?)
@@ -113,25 +117,22 @@ impl Inner {
         account: BookId,
         checked: Checked,
     ) -> Result<(), PayError> {
-        let case = Case::of(id, account, &checked);
-        if !self.may_be_sent(&case).await? {
+        let mut case = Case::of(id, account, &checked);
+        if !self.may_be_sent(&mut case, &checked).await? {
             return Ok(());
         }
-        // The attempt commits before bytes are sent, so that a restart is never "first".
-        let sent = (TopupState::Claimed, TopupEvent::Send);
-        if !self.advance(id, account, sent.0, sent.1, None, json!({ "attempt": 1 })).await? {
+        // The attempt commits before bytes are sent, so that a restart is never "first"; and with it
+        // to whom they are sent.
+        if !self.begin_to_send(&case).await? {
             return Ok(());
         }
-        let outcome = self
-            .facilitator_of(&case)
-            .settle(case.version, &case.payload, &case.requirements, &case.expected(), true)
-            .await;
+        let outcome = self.ask_to_settle(&case, true).await;
         self.conclude(&case, TopupState::Settling, outcome).await
     }
 
     /// Asks the facilitator, and the chain where it is read, whether the payment can be settled. A
     /// `no` leaves it refused: nothing was sent, and the same payment may come again.
-    async fn may_be_sent(&self, case: &Case) -> Result<bool, PayError> {
+    async fn may_be_sent(&self, case: &mut Case, checked: &Checked) -> Result<bool, PayError> {
         if let Some(chain) = self.chain_of(case.network) {
             let asset = case.network.usdc.lower();
             match chain.authorization_used(&asset, &case.payer, &case.nonce).await {
@@ -143,9 +144,12 @@ impl Inner {
                 }
             }
         }
-        let verified =
-            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements);
-        match verified.await {
+        let Checked { payment, matched, routes } = checked;
+        let (verified, asked) = self.verify_in_turn(payment, matched, routes).await;
+        if let Some(route) = routes.get(asked) {
+            case.go_by(route, checked);
+        }
+        match verified {
             VerifyOutcome::Valid { .. } => Ok(true),
             VerifyOutcome::Invalid { reason, .. } if reason.contains("already_used") => {
                 self.used_before(case, &reason).await

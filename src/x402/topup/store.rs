@@ -16,13 +16,17 @@ fn amount(micros: i64) -> Amount {
     Amount::from_micros(micros).unwrap_or_default()
 }
 
+/// A CHECK allows no other version.
+fn version(number: i16) -> Version {
+    if number == 1 { Version::V1 } else { Version::V2 }
+}
+
 /// What is written before anything is sent.
 pub(super) struct Intent<'a> {
     pub(super) case: &'a Case,
     pub(super) keyed: bool,
     pub(super) asset: String,
     pub(super) valid_before: i64,
-    pub(super) facilitator_url: &'a str,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -33,26 +37,27 @@ pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, s
     let inserted = sqlx::query!(
         "insert into topup (slot, book_id, topup_id, state, amount, x402_version, network, asset,
            payer, nonce, pay_to, valid_before, facilitator_url, payload, requirements, keyed,
-           created_at, updated_at)
+           created_at, updated_at, asked_version)
          values ($1, $2, $3, 'claimed', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-           $16)
+           $16, $17)
          on conflict do nothing",
         case.account.slot().sql(),
         case.account.0,
         case.id.0,
         case.amount.micros(),
-        i16::from(case.version),
+        i16::from(case.version.number()),
         case.network.caip2,
         intent.asset,
         case.payer,
         case.nonce,
         case.pay_to,
         intent.valid_before,
-        intent.facilitator_url,
+        case.facilitator_url,
         case.payload,
         case.requirements,
         intent.keyed,
-        intent.at
+        intent.at,
+        i16::from(case.asked_version.number())
     )
     .execute(pool)
     .await?;
@@ -102,6 +107,38 @@ pub(super) async fn advance(pool: &PgPool, step: &Move<'_>) -> Result<bool, sqlx
     Ok(moved.rows_affected() == 1)
 }
 
+/// Takes the step after which bytes are sent, and records to whom, in one statement: a payment that
+/// may have been sent is on record with the facilitator that it was sent to.
+pub(super) async fn begin_to_send(
+    pool: &PgPool,
+    step: &Move<'_>,
+    case: &Case,
+) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query!(
+        "with moved as (
+           update topup set state = $5, attempt = attempt + 1, reason = null, updated_at = $6,
+             facilitator_url = $7, asked_version = $8, requirements = $9
+           where slot = $1 and book_id = $2 and topup_id = $3 and state = $4
+           returning slot, topup_id)
+         insert into topup_event (slot, topup_id, event_id, recorded_at, kind, detail)
+         select slot, topup_id, $10, $6, $5, $11 from moved",
+        step.account.slot().sql(),
+        step.account.0,
+        step.id.0,
+        step.from.name(),
+        step.to.name(),
+        step.at,
+        case.facilitator_url,
+        i16::from(case.asked_version.number()),
+        case.requirements,
+        step.event_id,
+        step.detail
+    )
+    .execute(pool)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
 /// A top-up by its id, which leads to its shard.
 pub(super) async fn by_id(pool: &PgPool, id: TopupId) -> Result<Option<TopupRecord>, sqlx::Error> {
     let row = sqlx::query!(
@@ -119,7 +156,7 @@ pub(super) async fn by_id(pool: &PgPool, id: TopupId) -> Result<Option<TopupReco
             account: BookId(row.book_id),
             state: TopupState::from_name(&row.state)?,
             amount: amount(row.amount),
-            version: if row.x402_version == 1 { Version::V1 } else { Version::V2 },
+            version: version(row.x402_version),
             network: row.network,
             asset: row.asset,
             payer: row.payer,
@@ -196,7 +233,8 @@ pub(super) async fn take_due(
          from due where t.slot = due.slot and t.book_id = due.book_id
            and t.topup_id = due.topup_id
          returning t.book_id, t.topup_id, t.state, t.amount, t.x402_version, t.network, t.payer,
-           t.nonce, t.pay_to, t.payload, t.requirements, t.settlement_tx, t.reason",
+           t.nonce, t.pay_to, t.payload, t.requirements, t.settlement_tx, t.reason,
+           t.facilitator_url, t.asked_version",
         at,
         stale,
         limit
@@ -207,13 +245,15 @@ pub(super) async fn take_due(
         let case = Case {
             id: TopupId(row.topup_id),
             account: BookId(row.book_id),
-            version: if row.x402_version == 1 { 1 } else { 2 },
+            version: version(row.x402_version),
             network: Network::by_caip2(&row.network)?,
             payer: row.payer,
             nonce: row.nonce,
             pay_to: row.pay_to,
             amount: amount(row.amount),
             payload: row.payload,
+            facilitator_url: row.facilitator_url,
+            asked_version: version(row.asked_version.unwrap_or(row.x402_version)),
             requirements: row.requirements,
         };
         let state = TopupState::from_name(&row.state)?;

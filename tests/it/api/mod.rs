@@ -24,7 +24,7 @@ use bursar::finance::Finance;
 use bursar::ground::{Amount, Clock, Entropy, Mode, ShiftedClock, SystemEntropy};
 use bursar::http::{AppState, Gauge, HttpSettings, Metrics, routes, serve};
 use bursar::ledger::{Engine, EngineSettings};
-use bursar::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
+use bursar::x402::facilitator::{Connector, FacilitatorSettings, Facilitators, Listing};
 use bursar::x402::sandbox::Sandbox;
 use bursar::x402::topup::{TopUps, TopupSettings};
 use bursar::x402::{Address, Network};
@@ -62,8 +62,8 @@ pub struct Setup {
 
 /// How a service is paid.
 pub struct Payments {
-    /// Who settles: the service's own sandbox, unless another one is named.
-    pub facilitator_url: Option<String>,
+    /// Who settles, the preferred one first: the service's own sandbox, unless others are named.
+    pub facilitators: Vec<String>,
     pub settle_timeout: Duration,
     pub pay_to: Address,
     pub min_amount: Amount,
@@ -78,7 +78,7 @@ impl Default for Setup {
 impl Default for Payments {
     fn default() -> Self {
         Self {
-            facilitator_url: None,
+            facilitators: Vec::new(),
             settle_timeout: Duration::from_secs(60),
             pay_to: Address::new([9; 20]),
             min_amount: dollars("0.01"),
@@ -312,14 +312,18 @@ fn open_topups(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> TopUps {
-    let own = || format!("{url}/sandbox/facilitator");
-    let facilitator_url = payments.facilitator_url.unwrap_or_else(own);
+    let own = || vec![format!("{url}/sandbox/facilitator")];
+    let urls = if payments.facilitators.is_empty() { own() } else { payments.facilitators };
+    let listing = |url: String| Listing { recorded: url.clone(), url, network: None };
+    let listings: Vec<_> = urls.into_iter().map(listing).collect();
     let times = FacilitatorSettings {
         settle_timeout: payments.settle_timeout,
         verify_pause: Duration::from_millis(5),
         ..FacilitatorSettings::default()
     };
-    let facilitator = HttpFacilitator::new(&facilitator_url, times);
+    let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
+    let connector = Connector { settings: times, cdp: None, clock: clock_of, entropy: entropy_of };
+    let facilitators = Facilitators::open(&listings, connector).unwrap();
     let settings = TopupSettings {
         networks: vec![network()],
         pay_to: payments.pay_to,
@@ -327,7 +331,6 @@ fn open_topups(
         default_amount: dollars("1.00"),
         min_amount: payments.min_amount,
         max_amount: dollars("1000.00"),
-        facilitator_url,
         patience: Duration::from_secs(10),
         lease: Duration::from_secs(60),
         receipt_wait: Duration::from_secs(10),
@@ -335,8 +338,8 @@ fn open_topups(
     TopUps::new(
         pool.clone(),
         engine.clone(),
-        Arc::new(facilitator.unwrap()),
-        None,
+        facilitators,
+        Vec::new(),
         clock.clone(),
         entropy.clone(),
         settings,
