@@ -285,3 +285,35 @@ fn the_database_lets_no_sent_payment_go_elsewhere() {
         }
     });
 }
+
+#[test]
+fn who_signed_for_a_contract_wallet_the_next_one_may_tell() {
+    run(|db| async move {
+        let (db, pair) = (Arc::new(db), Pair::open().await);
+        let api = pair.service(&db, &[&pair.first, &pair.second]).await;
+        let hash = format!("0x{}", "ab".repeat(32));
+        // Neither of any length, nor one of 65 bytes by another key, is refused by ourselves.
+        for (turn, signature) in
+            ["5d".repeat(200), format!("{}1b", "5d".repeat(64))].iter().enumerate()
+        {
+            let signed = pair.signed(&api, Version::V2).await.with(|payment| {
+                payment["payload"]["signature"] = json!(format!("0x{signature}"));
+            });
+            pair.first.next("verify", Act::say(Says::This(500, String::new())));
+            let yes = json!({ "isValid": true, "payer": Buyer::new(7).address() });
+            for _ in 0..2 {
+                pair.second.next("verify", Act::say(Says::json(&yes)));
+            }
+            let done = json!({
+                "success": true, "transaction": hash.replacen("ab", &format!("0{turn}"), 1),
+                "network": "eip155:84532",
+            });
+            pair.second.next("settle", Act::say(Says::json(&done)));
+            pay(&api, &signed).await.json(200);
+            assert_eq!(recorded(&db.owner).await.last(), Some(&pair.second.url));
+            assert_eq!(pair.second.seen("settle").len(), turn + 1);
+            api.topups.facilitators().refresh().await;
+        }
+        assert_eq!(pair.first.seen("settle").len(), 0);
+    });
+}
