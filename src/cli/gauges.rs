@@ -162,12 +162,25 @@ async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
         }
     };
     let mut gauges: Vec<Gauge> = TopupState::ALL.into_iter().map(count).collect();
-    gauges.push(Gauge {
-        name: "bursar_topup_oldest_unknown_seconds",
-        help: "How long the oldest top-up of unknown outcome has been open",
-        label: None,
-        value: standing.oldest_unknown_s,
-    });
+    let parked = standing.by_state.iter().find(|(of, _)| *of == TopupState::Parked);
+    let alone = |name, help, value| Gauge { name, help, label: None, value };
+    gauges.extend([
+        alone(
+            "bursar_topup_oldest_unknown_seconds",
+            "How long the oldest top-up of unknown outcome has been open",
+            standing.oldest_unknown_s,
+        ),
+        alone(
+            "bursar_topups_parked",
+            "Top-ups that wait for the operator; each one is a reason for an alarm",
+            parked.map_or(0, |(_, count)| *count),
+        ),
+        alone(
+            "bursar_topup_oldest_parked_seconds",
+            "How long the oldest top-up that waits for the operator has been open",
+            standing.oldest_parked_s,
+        ),
+    ]);
     Some(gauges)
 }
 

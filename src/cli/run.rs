@@ -19,6 +19,7 @@ use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
 use super::{
     Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, recovery, serving,
+    topup,
 };
 
 /// How long `check --incremental` waits before it looks again.
@@ -52,6 +53,7 @@ async fn dispatch(command: Command, mut stop: Stop) -> Result<ExitCode, Failure>
         Command::Check(_) => unless_stopped(stop, check()).await,
         Command::Backup(asked) => unless_stopped(stop, backup::backup(&asked.file)).await,
         Command::Restore(asked) => unless_stopped(stop, restore(asked)).await,
+        Command::Topup(asked) => unless_stopped(stop, topup::run(asked)).await,
         Command::Pay(pay) => unless_stopped(stop, pay::pay(&pay)).await,
     }
 }

@@ -20,7 +20,6 @@ use super::gauges::Drift;
 
 /// How long a worker rests after a step that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether a facilitator is due to be asked what it supports.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
@@ -34,6 +33,7 @@ pub struct Tools {
     pub sweeper: Sweeper,
     pub sweep_interval: Duration,
     pub topups: TopUps,
+    pub resolve_interval: Duration,
     pub accounts: Accounts,
     pub pool: PgPool,
     pub engine: Engine,
@@ -55,6 +55,7 @@ impl Workers {
     /// counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
+        let resolve_interval = tools.resolve_interval;
         let checker = tokio::spawn(check(tools.checker, tools.drift, clock.clone()));
         let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
@@ -62,9 +63,12 @@ impl Workers {
             let sweeper = sweeper.clone();
             async move { sweeper.step().await.map(|settled| settled > 0).map_err(|e| e.to_string()) }
         });
-        let resolve = work("resolver", RESOLVE_INTERVAL, stopped.clone(), move || {
+        let resolve = work("resolver", resolve_interval, stopped.clone(), move || {
             let topups = topups.clone();
-            async move { topups.resolve_step().await.map(|_| false).map_err(|e| e.to_string()) }
+            async move {
+                let taken = topups.resolve_step().await.map_err(|e| e.to_string())?;
+                Ok(taken >= usize::from(TopUps::STEP_MAX))
+            }
         });
         let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
             let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());

@@ -12,15 +12,16 @@ use super::payment;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
-    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, Settings, SignupSettings,
+    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings, SignupSettings,
     TopupSettings,
 };
 use super::url::postgres as postgres_url;
 use super::values::{key_hash, proxies};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP,
+    ADMIN_KEY_HASH, BIND, CONFIRMATIONS, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP,
     GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP,
-    PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
+    PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS,
+    RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
     TRUSTED_PROXIES, Variable,
 };
 
@@ -40,6 +41,7 @@ impl Settings {
             database: database(&mut reader, vars),
             http: http(&mut reader),
             payment: payment::read(&mut reader),
+            resolve: resolve(&mut reader),
             topup: topup(&mut reader),
             signup: signup(&mut reader),
             engine: EngineSettings {
@@ -97,6 +99,17 @@ fn http(reader: &mut Reader<'_>) -> HttpSettings {
         public_url: reader.optional(&PUBLIC_URL, str::parse),
         trusted_proxies: reader.optional(&TRUSTED_PROXIES, proxies).unwrap_or_default(),
         rate_per_minute: reader.number(&RATE_PER_MINUTE, 1..=1_000_000),
+    }
+}
+
+fn resolve(reader: &mut Reader<'_>) -> ResolveSettings {
+    ResolveSettings {
+        interval: Duration::from_millis(reader.number(&RESOLVE_INTERVAL_MS, 10..=60_000)),
+        receipt_wait: Duration::from_millis(reader.number(&RECEIPT_WAIT_MS, 0..=120_000)),
+        backoff: Duration::from_millis(reader.number(&RESOLVE_BACKOFF_MS, 10..=600_000)),
+        margin: Duration::from_secs(reader.number(&SETTLE_MARGIN_S, 0..=86_400)),
+        park_after: Duration::from_secs(reader.number(&PARK_AFTER_S, 0..=2_592_000)),
+        confirmations: reader.number(&CONFIRMATIONS, 0..=10_000),
     }
 }
 

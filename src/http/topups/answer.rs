@@ -34,8 +34,8 @@ pub(super) enum Standing {
 pub struct TopupView {
     #[schema(value_type = TopupId)]
     pub topup_id: String,
-    /// `credited`; `claimed`, `settling`, `settled` or `unknown` while the outcome is open;
-    /// `refused` or `rejected` when nothing was taken.
+    /// `credited`; `claimed`, `settling`, `settled`, `unknown` or `parked` while the outcome is open;
+    /// `refused` or `rejected` when nothing was taken for it.
     pub status: String,
     #[schema(value_type = Amount)]
     pub amount: String,
@@ -76,7 +76,8 @@ pub struct TopupView {
 pub struct AuditView {
     #[schema(value_type = String)]
     pub recorded_at: DateTime<Utc>,
-    /// The state that the top-up entered.
+    /// The state that the top-up entered; or `verify` and `settle` for what the facilitator
+    /// answered, `chain` for what the chain showed.
     pub kind: String,
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,
@@ -152,9 +153,11 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
     };
     let (success, error_reason) = match record.state {
         TopupState::Credited => (true, None),
-        TopupState::Claimed | TopupState::Settling | TopupState::Settled | TopupState::Unknown => {
-            (false, Some("settlement_pending".to_owned()))
-        }
+        TopupState::Claimed
+        | TopupState::Settling
+        | TopupState::Settled
+        | TopupState::Unknown
+        | TopupState::Parked => (false, Some("settlement_pending".to_owned())),
         TopupState::Refused | TopupState::Rejected => {
             (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
         }

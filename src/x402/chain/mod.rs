@@ -1,5 +1,6 @@
 //! Reading an EVM chain: whether an authorization was used, and whether a payment arrived.
 
+mod finding;
 mod logs;
 mod rpc;
 mod scan;
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::ground::Amount;
 
+pub use finding::{Finding, Sight};
 pub use rpc::{RpcChain, RpcSettings};
 pub use scan::{Block, Incoming};
 
@@ -151,4 +153,11 @@ pub trait Chain: Send + Sync {
         nonce: &'a str,
         from_block: u64,
     ) -> BoxFuture<'a, Result<Trace, ChainError>>;
+
+    /// What became of a payment, whoever brought it, in whatever transaction since a moment.
+    fn find<'a>(
+        &'a self,
+        payment: &'a ChainPayment<'a>,
+        since: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Sight, ChainError>>;
 }

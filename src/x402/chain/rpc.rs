@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::classify::legible;
 use super::super::exchange::{Bounds, Exchange};
 use super::logs::{self, is_hex, word};
-use super::{Chain, ChainError, ChainPayment, Evidence, Trace};
+use super::{Chain, ChainError, ChainPayment, Evidence, Sight, Trace};
 
 /// `authorizationState(address,bytes32)`.
 const AUTHORIZATION_STATE: &str = "0xe94a0102";
@@ -126,17 +126,19 @@ impl RpcChain {
         logs::quantity(&answer).ok_or(ChainError::Unreadable { method, what: "not a number" })
     }
 
-    async fn ask_authorization(
+    /// Whether an authorization was used or canceled, as of a block.
+    pub(super) async fn ask_authorization(
         &self,
         asset: &str,
         payer: &str,
         nonce: &str,
+        block: &str,
     ) -> Result<bool, ChainError> {
         check_authorization(asset, payer, nonce)?;
         let digits = |text: &str| text.trim_start_matches("0x").to_owned();
         let data = format!("{AUTHORIZATION_STATE}{}{}", digits(&word(payer)), digits(nonce));
         let method = "eth_call";
-        let answer = self.call(method, json!([{"to": asset, "data": data}, "latest"])).await?;
+        let answer = self.call(method, json!([{"to": asset, "data": data}, block])).await?;
         // Anything but one whole word is not an answer of this function: with no contract at the
         // address, the result is "0x".
         let state = answer.as_str().filter(|state| is_hex(state, 64));
@@ -147,7 +149,7 @@ impl RpcChain {
         }
     }
 
-    async fn ask_settlement(
+    pub(super) async fn ask_settlement(
         &self,
         payment: &ChainPayment<'_>,
         transaction: &str,
@@ -203,7 +205,7 @@ impl Chain for RpcChain {
         payer: &'a str,
         nonce: &'a str,
     ) -> BoxFuture<'a, Result<bool, ChainError>> {
-        self.ask_authorization(asset, payer, nonce).boxed()
+        self.ask_authorization(asset, payer, nonce, "latest").boxed()
     }
 
     fn settlement<'a>(
@@ -222,6 +224,14 @@ impl Chain for RpcChain {
         from_block: u64,
     ) -> BoxFuture<'a, Result<Trace, ChainError>> {
         self.ask_trace(asset, payer, nonce, from_block).boxed()
+    }
+
+    fn find<'a>(
+        &'a self,
+        payment: &'a ChainPayment<'a>,
+        since: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Sight, ChainError>> {
+        self.see(payment, since).boxed()
     }
 }
 

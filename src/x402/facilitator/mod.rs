@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::classify::{Expected, SettleOutcome, VerifyOutcome};
+use super::heard::Heard;
 
 pub use cdp::{CdpKey, CdpKeyError};
 pub use http::{Connector, FacilitatorSettings, HttpFacilitator};
@@ -30,7 +31,7 @@ pub trait Facilitator: Send + Sync {
         version: u8,
         payload: &'a Value,
         requirements: &'a Value,
-    ) -> BoxFuture<'a, VerifyOutcome>;
+    ) -> BoxFuture<'a, Heard<VerifyOutcome>>;
 
     /// Settles a payment, once: it is never repeated here.
     ///
@@ -43,7 +44,7 @@ pub trait Facilitator: Send + Sync {
         requirements: &'a Value,
         expected: &'a Expected<'a>,
         first_attempt: bool,
-    ) -> BoxFuture<'a, SettleOutcome>;
+    ) -> BoxFuture<'a, Heard<SettleOutcome>>;
 }
 
 /// Why a facilitator cannot be used or asked.

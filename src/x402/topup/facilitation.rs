@@ -2,14 +2,23 @@
 
 use serde_json::json;
 
-use crate::ground::mint_uuid;
 use crate::x402::classify::{SettleOutcome, VerifyOutcome};
 use crate::x402::facilitator::{Facilitator, Route, payload_in};
-use crate::x402::{Matched, Payment, Version};
+use crate::x402::{Heard, Matched, Payment, Version};
 
-use super::settle::Case;
-use super::store::{self, Move};
-use super::{Checked, Inner, PayError, TopupEvent, TopupState};
+use super::case::Case;
+use super::step::Note;
+use super::{Checked, Inner, PayError};
+
+/// What came of asking whether a payment could be settled.
+pub(super) struct Verified {
+    /// What the last one said that was asked.
+    pub(super) outcome: VerifyOutcome,
+    /// Which of the routes that was.
+    pub(super) asked: usize,
+    /// What each of them said.
+    pub(super) notes: Vec<Note>,
+}
 
 impl Matched {
     /// Our terms in the version in which a facilitator is asked.
@@ -39,74 +48,53 @@ impl Inner {
         Ok(routes)
     }
 
-    /// Asks one after the other until one answers, and returns which one that was. Verifying moves
-    /// nothing, so that asking the next one is safe.
+    /// Asks one after the other until one answers. Verifying moves nothing, so that asking the next
+    /// one is safe.
     pub(super) async fn verify_in_turn(
         &self,
         payment: &Payment,
         matched: &Matched,
         routes: &[Route],
-    ) -> (VerifyOutcome, usize) {
+    ) -> Verified {
         let mut last = String::from("no facilitator is left");
-        for (turn, route) in routes.iter().enumerate() {
-            let (asked, paid) = (route.version(), payment.version);
-            let requirements = matched.requirements_in(asked, paid);
-            let payload = payload_in(asked, paid, &payment.payload, &requirements);
-            let verified = route.facilitator().verify(asked.number(), &payload, &requirements);
-            match verified.await {
+        let mut notes = Vec::new();
+        for (asked, route) in routes.iter().enumerate() {
+            let (version, paid) = (route.version(), payment.version);
+            let requirements = matched.requirements_in(version, paid);
+            let payload = payload_in(version, paid, &payment.payload, &requirements);
+            let verify = route.facilitator().verify(version.number(), &payload, &requirements);
+            let Heard { outcome, kept } = verify.await;
+            let detail = json!({ "facilitator": route.host(), "answer": kept });
+            notes.push(self.note("verify", detail));
+            match outcome {
                 VerifyOutcome::Unavailable { detail } => {
                     tracing::warn!(host = route.host(), detail, "facilitator cannot be asked");
                     route.missed();
                     last = detail;
                 }
-                answer @ (VerifyOutcome::Valid { .. } | VerifyOutcome::Invalid { .. }) => {
-                    return (answer, turn);
+                VerifyOutcome::Valid { .. } | VerifyOutcome::Invalid { .. } => {
+                    return Verified { outcome, asked, notes };
                 }
             }
         }
-        (VerifyOutcome::Unavailable { detail: last }, 0)
-    }
-
-    /// Commits that the payment is about to be sent for the first time, and to whom. False when
-    /// somebody else was faster.
-    pub(super) async fn begin_to_send(&self, case: &Case) -> Result<bool, PayError> {
-        let (from, event) = (TopupState::Claimed, TopupEvent::Send);
-        let Some(to) = from.after(event) else { return Ok(false) };
-        let at = self.clock.now();
-        let step = Move {
-            id: case.id,
-            account: case.account,
-            from,
-            to,
-            attempt: 1,
-            reason: None,
-            settlement_tx: None,
-            event_id: mint_uuid(self.entropy.as_ref(), at, case.id.slot()),
-            detail: json!({
-                "attempt": 1, "facilitator": self.facilitators.host_of_record(&case.facilitator_url),
-                "x402_version": case.asked_version.number(),
-            }),
-            at,
-        };
-        Ok(store::begin_to_send(&self.pool, &step, case).await?)
+        Verified { outcome: VerifyOutcome::Unavailable { detail: last }, asked: 0, notes }
     }
 
     /// Asks the facilitator that the payment belongs to, and no other, to settle it. What is sent is
     /// the same each time.
-    pub(super) async fn ask_to_settle(&self, case: &Case, first_attempt: bool) -> SettleOutcome {
+    pub(super) async fn ask_to_settle(&self, case: &Case, first: bool) -> Heard<SettleOutcome> {
         let Some(facilitator) = self.facilitators.of_record(&case.facilitator_url) else {
             let detail = "no facilitator is on record".to_owned();
-            return SettleOutcome::NotSent { detail };
+            return Heard::nothing(SettleOutcome::NotSent { detail: detail.clone() }, &detail);
         };
         let (asked, requirements) = (case.asked_version, &case.requirements);
         let payload = payload_in(asked, case.version, &case.payload, requirements);
         let expected = case.expected();
-        let outcome = facilitator
-            .settle(asked.number(), &payload, requirements, &expected, first_attempt)
-            .await;
-        if matches!(outcome, SettleOutcome::NotSent { .. }) {
+        let heard =
+            facilitator.settle(asked.number(), &payload, requirements, &expected, first).await;
+        if matches!(heard.outcome, SettleOutcome::NotSent { .. }) {
             self.facilitators.note_silence(&case.facilitator_url);
         }
-        outcome
+        heard
     }
 }

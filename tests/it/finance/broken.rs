@@ -257,7 +257,7 @@ broken! {
     ] => ["captures_match_transfers", "reverses_exist"];
 
     a_top_up_that_takes_its_credit_back: [
-        "update topup set state = 'unknown' where amount = 15000000",
+        "update topup set state = 'unknown', next_at = now() where amount = 15000000",
     ] => ["topups_match_settled", "topups_match_transfers"];
 
     a_credit_for_another_top_up: [

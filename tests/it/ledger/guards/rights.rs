@@ -82,7 +82,7 @@ fn nothing_is_born_with_a_history() {
             ("checkout", "canceled_at"),
             ("checkout_item", "submitted, settled, closed"),
             ("result", "accepted, verdict, decided_at, charge_id"),
-            ("topup", "settlement_tx, reason, attempt, credited_at"),
+            ("topup", "settlement_tx, reason, attempt, credited_at, sent_at, superseded_by"),
             ("api_key", "revoked_at"),
             ("wallet_challenge", "used_at"),
         ] {
