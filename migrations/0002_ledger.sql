@@ -4,6 +4,11 @@
 --
 -- slot is the last byte of the book's id (0 to 255) and leads every key: it is the distribution
 -- column when the database grows past one machine.
+--
+-- What every checkout writes and nothing lists by book is keyed by (slot, id): ids are UUIDv7, so that
+-- a slot's rows arrive at the right edge of its part of the index, and 256 pages take every insert.
+-- Keys that begin with the book have as many edges as there are busy books, and each of those pages
+-- goes into the log whole after a checkpoint.
 
 -- The chart of accounts: the same roles in every book.
 create table role (
@@ -152,7 +157,7 @@ create table hold (
   draw_lots      uuid[]      not null,
   draw_amounts   bigint[]    not null,
   placed_at      timestamptz not null,
-  primary key (slot, book_id, hold_id),
+  primary key (slot, hold_id),
   constraint hold_taken_within_amount check (captured + released <= amount),
   constraint hold_reversed_within_captured check (reversed <= captured),
   constraint hold_draws_pair check (cardinality(draw_lots) = cardinality(draw_amounts)

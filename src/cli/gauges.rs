@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::checkout::Checkouts;
-use crate::finance::{Round, Rule};
+use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
-use crate::x402::Network;
 use crate::x402::facilitator::{Reach, Standing};
 use crate::x402::topup::{TopUps, TopupState};
 
@@ -24,7 +23,6 @@ struct Known {
     lap_ended_at: i64,
     verified: i64,
     reverified: i64,
-    behind: i64,
 }
 
 impl Default for Drift {
@@ -47,7 +45,6 @@ impl Drift {
             known.lap_ended_at = round.lap_ended_at.map_or(0, |at| at.timestamp());
             known.verified = known.verified.saturating_add(round.verified);
             known.reverified = known.reverified.saturating_add(round.reverified);
-            known.behind = round.behind;
         });
         if changed && report.passed() {
             tracing::info!("what did not agree does again");
@@ -76,11 +73,6 @@ impl Drift {
                 known.lap_ended_at,
             ),
             gauge(
-                "bursar_drift_transfers_behind",
-                "Transfers that are booked and not verified yet",
-                known.behind,
-            ),
-            gauge(
                 "bursar_drift_transfers_verified",
                 "New transfers that this process has verified",
                 known.verified,
@@ -101,10 +93,11 @@ pub fn metrics(
     checkouts: &Checkouts,
     engine: &Engine,
     drift: &Drift,
-    networks: &[&'static Network],
+    checker: &DriftChecker,
 ) -> Metrics {
-    let (drift, networks) = (drift.clone(), networks.to_vec());
-    let facilitators = topups.facilitators().clone();
+    let (drift, checker) = (drift.clone(), checker.clone());
+    let (facilitators, networks) =
+        (topups.facilitators().clone(), topups.settings().networks.clone());
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
     Metrics::of_process()
         .with(move || {
@@ -135,8 +128,17 @@ pub fn metrics(
             async move { Some(gauges) }
         })
         .with(move || {
-            let gauges = drift.gauges();
-            async move { Some(gauges) }
+            let (mut gauges, checker) = (drift.gauges(), checker.clone());
+            async move {
+                let behind = checker.behind().await.ok();
+                gauges.extend(behind.map(|transfers| Gauge {
+                    name: "bursar_drift_transfers_behind",
+                    help: "Transfers that are booked and not verified yet",
+                    label: None,
+                    value: transfers,
+                }));
+                Some(gauges)
+            }
         })
 }
 
@@ -199,7 +201,14 @@ mod tests {
         };
         let as_of = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let report = CheckReport { as_of, checks: Rule::ALL.iter().map(check).collect() };
-        Round { verified: 3, reverified: 2, behind: 7, lap_ended_at: None, busy: false, report }
+        Round {
+            verified: 3,
+            reverified: 2,
+            caught_up: true,
+            lap_ended_at: None,
+            busy: false,
+            report,
+        }
     }
 
     #[test]
@@ -217,7 +226,6 @@ mod tests {
         assert_eq!(value("bursar_drift_violations", Some("trial_balance")), 0);
         assert_eq!(value("bursar_drift_checked_timestamp_seconds", None), 1_800_000_000);
         assert_eq!(value("bursar_drift_lap_timestamp_seconds", None), 0);
-        assert_eq!(value("bursar_drift_transfers_behind", None), 7);
         assert_eq!(value("bursar_drift_transfers_verified", None), 6);
         assert_eq!(value("bursar_drift_transfers_reverified", None), 4);
         drift.note(&round(0));

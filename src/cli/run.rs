@@ -156,12 +156,13 @@ async fn check() -> Result<ExitCode, Failure> {
 async fn catch_up() -> Result<ExitCode, Failure> {
     let reports = Reports::open().await?;
     let pool = db::checker_pool(reports.database.service.clone());
-    let checker = DriftChecker::new(pool.clone(), DriftSettings::default());
+    let settings = DriftSettings { rest: 0, ..DriftSettings::default() };
+    let checker = DriftChecker::new(pool.clone(), settings);
     let mut verified = 0_i64;
     let round = loop {
         let round = checker.round().await?;
         verified = verified.saturating_add(round.verified);
-        if round.behind == 0 {
+        if round.caught_up {
             break round;
         }
         tokio::time::sleep(BETWEEN_ROUNDS).await;

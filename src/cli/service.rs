@@ -114,6 +114,7 @@ impl Service {
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
         let drift = Drift::default();
+        let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
             sweeper: checkouts.sweeper(),
             sweep_interval: settings.sweep_interval,
@@ -123,19 +124,13 @@ impl Service {
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
-            checker: DriftChecker::new(proofs.clone(), DriftSettings::default()),
+            checker: checker.clone(),
             drift: drift.clone(),
         });
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(
-                &topups,
-                &checkouts,
-                &engine,
-                &drift,
-                &settings.payment.networks,
-            ),
+            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift, &checker),
             accounts,
             checkouts,
             topups: topups.clone(),

@@ -26,7 +26,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-const CHECK_ON: Duration = Duration::from_millis(300);
+const CHECK_ON: Duration = Duration::from_millis(50);
 
 /// What the workers work with.
 pub struct Tools {
@@ -56,7 +56,7 @@ impl Workers {
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
-        let checker = tokio::spawn(check(tools.checker, tools.drift, clock.clone()));
+        let checker = tokio::spawn(check(tools.checker, tools.drift));
         let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
@@ -106,21 +106,13 @@ async fn look(facilitators: Facilitators) {
     }
 }
 
-/// Verifies the ledger round by round. Money comes first: the checker rests nineteen times as long as
-/// it has worked, and nine times while it is behind.
-async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
+/// Verifies the ledger round by round.
+async fn check(checker: DriftChecker, drift: Drift) {
     loop {
-        let begun = clock.now();
-        let round = checker.round().await;
-        let took = clock.now().signed_duration_since(begun).to_std().unwrap_or_default();
-        tokio::time::sleep(match round {
+        tokio::time::sleep(match checker.round().await {
             Ok(round) => {
                 drift.note(&round);
-                if round.behind > 0 {
-                    CHECK_ON.max(took.saturating_mul(9))
-                } else {
-                    CHECK_INTERVAL.max(took.saturating_mul(19))
-                }
+                if round.caught_up { CHECK_INTERVAL } else { CHECK_ON }
             }
             Err(error) => {
                 tracing::warn!(worker = "checker", %error, "round failed");

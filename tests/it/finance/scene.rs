@@ -217,7 +217,7 @@ impl Scene {
 
     /// Deletes everything that the incremental checker knows.
     pub async fn forget_proofs(&self) {
-        for table in ["proof_book", "proof_lot", "proof_spent", "proof_finding"] {
+        for table in ["proof_book", "proof_lot", "proof_spent", "proof_stray", "proof_finding"] {
             let sql = sqlx::AssertSqlSafe(format!("delete from {table}"));
             sqlx::query(sql).execute(&self.db.service).await.unwrap();
         }

@@ -167,7 +167,6 @@ pub async fn fill(
     }
     if !wants.spenders.is_empty() || !wants.holds.is_empty() || !wants.spent.is_empty() {
         caps::caps(tx, books).await?;
-        caps::usage(tx, books).await?;
     }
     if !wants.spent.is_empty() {
         caps::spent(tx, books, wants).await?;

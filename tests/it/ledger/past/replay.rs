@@ -90,7 +90,8 @@ fn round() -> impl Strategy<Value = Round> {
 /// of several books.
 async fn play(pair: &[Replica; 2], accounts: [(BookId, KeyId); 3], rounds: &[Round]) {
     let mut holds: Vec<(usize, HoldId)> = Vec::new();
-    let mut id = 0_u128;
+    // Unique over the cases, whose accounts may share a slot.
+    let mut id = accounts[0].0.0.as_u128() >> 24;
     for (n, round) in rounds.iter().enumerate() {
         let mut acts: Vec<(usize, Verb)> = Vec::new();
         let mut fresh = |book: usize| {
