@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::ground::Amount;
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery, RawBody};
+use crate::http::fields::word;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::x402::sandbox::{Delivery, Fault, Sandbox, Spoken};
@@ -63,6 +64,7 @@ pub struct FaultRequest {
     #[schema(value_type = String, pattern = "^0x[0-9a-fA-F]{40}$")]
     pub address: Address,
     /// What goes wrong.
+    #[serde(deserialize_with = "word")]
     pub fault: FaultName,
     /// How long `pending` and `slow` last, from 1 to 120; 5 unless said otherwise.
     #[schema(minimum = 1, maximum = 120)]
