@@ -15,9 +15,10 @@ create table topup (
   nonce           text        not null,  -- lower case
   pay_to          text        not null,  -- lower case
   valid_before    bigint      not null,  -- seconds since the epoch
-  facilitator_url text        not null,
+  facilitator_url text        not null,  -- the one that it goes to, or 'sandbox'
+  asked_version   smallint    check (asked_version in (1, 2)),  -- null: the payment's own
   payload         jsonb       not null,  -- as decoded from the header: /settle must be repeatable
-  requirements    jsonb       not null,  -- ours, as sent to the facilitator
+  requirements    jsonb       not null,  -- ours, as sent to the facilitator, in asked_version
   keyed           boolean     not null,  -- whether an API key named the account
   -- Counts who has worked on it; nobody writes on top of a later one. Commits before bytes are sent.
   attempt         integer     not null default 0,
@@ -51,10 +52,11 @@ create index topup_settlement on topup (settlement_tx) where settlement_tx is no
 grant select on topup to bursar_service;
 -- A top-up begins without a settlement and without a credit.
 grant insert (slot, book_id, topup_id, state, amount, x402_version, network, asset, payer, nonce,
-              pay_to, valid_before, facilitator_url, payload, requirements, keyed, next_at,
-              created_at, updated_at) on topup to bursar_service;
+              pay_to, valid_before, facilitator_url, asked_version, payload, requirements, keyed,
+              next_at, created_at, updated_at) on topup to bursar_service;
 grant update (state, attempt, sent_at, next_at, superseded_by, settlement_tx, reason, updated_at,
-              credited_at) on topup to bursar_service;
+              credited_at, facilitator_url, asked_version, requirements)
+  on topup to bursar_service;
 
 -- What the facilitator and the chain said, and what was decided from it. Never the signature.
 create table topup_event (
@@ -145,6 +147,33 @@ create table sandbox_settlement (
 );
 grant select, insert on sandbox_settlement to bursar_service;
 call make_append_only('sandbox_settlement');
+
+-- Faults that a developer has asked for, each for one payment of one wallet.
+create table sandbox_fault (
+  fault_id   uuid        not null primary key,
+  network    text        not null,
+  address    text        not null,
+  kind       text        not null check (kind in ('pending', 'lost', 'refused', 'slow')),
+  seconds    integer     not null check (seconds between 1 and 120),
+  armed_at   timestamptz not null,
+  dropped_at timestamptz,
+  nonce      text,  -- the payment that met it; none while it waits for one
+  met_at     timestamptz,
+  constraint sandbox_fault_met check ((nonce is null) = (met_at is null))
+);
+create index sandbox_fault_waiting on sandbox_fault (network, address, armed_at, fault_id)
+  where nonce is null and dropped_at is null;
+create unique index sandbox_fault_payment on sandbox_fault (network, address, nonce)
+  where nonce is not null;
+grant select, insert on sandbox_fault to bursar_service;
+grant update (dropped_at, nonce, met_at) on sandbox_fault to bursar_service;
+
+-- A payment that may have been sent goes to no other facilitator, and as it went.
+create trigger topup_facilitator_is_final after update on topup for each row
+  when (old.state not in ('claimed', 'refused') and
+        (new.facilitator_url, new.asked_version, new.requirements)
+          is distinct from (old.facilitator_url, old.asked_version, old.requirements))
+  execute function refuse_step();
 
 -- What is credited stays; what is rejected stays, unless the chain proves that it was paid.
 create trigger topup_outcome_is_final after update on topup for each row

@@ -8,6 +8,7 @@ use crate::checkout::Checkouts;
 use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
+use crate::x402::facilitator::{Reach, Standing};
 use crate::x402::topup::{SettlementStanding, TopUps, TopupState};
 
 /// What the drift checker knows after its last round. It only alarms; nothing is repaired.
@@ -95,6 +96,8 @@ pub fn metrics(
     checker: &DriftChecker,
 ) -> Metrics {
     let (drift, checker) = (drift.clone(), checker.clone());
+    let (facilitators, networks) =
+        (topups.facilitators().clone(), topups.settings().networks.clone());
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
     Metrics::of_process()
         .with(move || {
@@ -121,6 +124,10 @@ pub fn metrics(
             async move { Some(vec![gauge]) }
         })
         .with(move || {
+            let gauges = reach(&facilitators.standing(&networks));
+            async move { Some(gauges) }
+        })
+        .with(move || {
             let (mut gauges, checker) = (drift.gauges(), checker.clone());
             async move {
                 let behind = checker.behind().await.ok();
@@ -133,6 +140,16 @@ pub fn metrics(
                 Some(gauges)
             }
         })
+}
+
+fn reach(standing: &Standing) -> Vec<Gauge> {
+    let gauge = |(network, reach): &(&'static str, Reach)| Gauge {
+        name: "bursar_network_payable",
+        help: "Whether a facilitator that serves the network answers: 1 or 0",
+        label: Some(("network", (*network).to_owned())),
+        value: i64::from(*reach == Reach::Ok),
+    };
+    standing.networks.iter().map(gauge).collect()
 }
 
 async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {

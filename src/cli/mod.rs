@@ -10,6 +10,7 @@ mod demo;
 mod gauges;
 mod output;
 mod pay;
+mod payments;
 mod recovery;
 mod run;
 mod service;

@@ -8,19 +8,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::accounts::Accounts;
-use crate::config::{BaseUrl, Settings};
+use crate::config::{BaseUrl, Node, Settings};
 use crate::db;
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::ledger::{self, ConfirmedHow, Restoration};
 use crate::telemetry;
 use crate::x402::Network;
-use crate::x402::chain::{Block, Chain, Incoming, RpcChain, RpcSettings, Trace};
+use crate::x402::chain::{Block, Chain, Incoming, RpcChain, Trace};
 use crate::x402::topup::{OpenTopup, Recovered, TopUps};
 
 use super::Failure;
 use super::backup::confirm_all;
 use super::database::{self, Database};
 use super::output::print;
+use super::payments::open_chain;
 use super::service::{open_accounts, open_topups, start_engine};
 
 /// How long before the backup reading begins: a settlement is on the chain before it is recorded.
@@ -31,14 +32,13 @@ const MARGIN: TimeDelta = TimeDelta::hours(1);
 pub(super) async fn read_chain(confirmations: u64) -> Result<ExitCode, Failure> {
     let settings = Settings::from_env()?;
     telemetry::init(&settings.log.quiet())?;
-    let Some(rpc) = settings.payment.rpc_url.clone() else {
+    if settings.payment.nodes.is_empty() {
         return Err("BURSAR_RPC_URL is not set, and without it there is no chain to read; the \
                     operator can confirm with --confirm --reason TEXT"
             .into());
-    };
-    let chain = RpcChain::new(rpc.reveal(), RpcSettings::default())?;
+    }
     let database = database::join(&settings.database).await?;
-    let read = recover(&settings, &chain, &database, confirmations).await;
+    let read = recover(&settings, &database, confirmations).await;
     if let Some(managed) = database.managed {
         managed.stop().await?;
     }
@@ -49,7 +49,6 @@ pub(super) async fn read_chain(confirmations: u64) -> Result<ExitCode, Failure> 
 
 async fn recover(
     settings: &Settings,
-    chain: &RpcChain,
     database: &Database,
     confirmations: u64,
 ) -> Result<(String, bool), Failure> {
@@ -66,12 +65,27 @@ async fn recover(
     };
     let pool = db::service_pool(database.service.clone(), 4);
     db::check(&pool, settings.mode).await?;
-    let reading = Reading::open(settings, chain, &pool).await?;
+    let books = Books::open(settings, &pool)?;
     let mut report = Report::default();
-    let span = reading.span(first, last, confirmations, &mut report).await?;
-    reading.read(span, &mut report).await?;
-    reading.settle_open(span, &mut report).await?;
-    drop(reading);
+    let mut readings = Vec::new();
+    for node in &settings.payment.nodes {
+        let reading = Reading::open(&books, node).await?;
+        let span = reading.span(first, last, confirmations, &mut report).await?;
+        reading.read(span, &mut report).await?;
+        readings.push((reading, span));
+    }
+    books.name_unread(settings, &mut report);
+    for topup in books.topups.open_topups().await? {
+        match readings.iter().find(|(reading, _)| reading.network.caip2 == topup.network) {
+            Some((reading, span)) => reading.settle_open(&topup, *span, &mut report).await?,
+            None => {
+                let OpenTopup { id, network, .. } = topup;
+                report.open.push(format!("{id} is on {network}, which is not read"));
+            }
+        }
+    }
+    drop(readings);
+    drop(books);
     pool.close().await;
     let confirmed = report.open.is_empty();
     if confirmed {
@@ -88,39 +102,51 @@ struct Span {
     last: Block,
 }
 
-/// What reading works with.
-struct Reading<'a> {
-    chain: &'a RpcChain,
-    network: &'static Network,
+/// What reading writes to.
+struct Books {
     pay_to: String,
     topups: TopUps,
     accounts: Accounts,
-    others: Vec<&'static str>,
 }
 
-impl<'a> Reading<'a> {
-    async fn open(
-        settings: &Settings,
-        chain: &'a RpcChain,
-        pool: &PgPool,
-    ) -> Result<Self, Failure> {
+impl Books {
+    fn open(settings: &Settings, pool: &PgPool) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let id = chain.chain_id().await?;
-        let networks = &settings.payment.networks;
-        let network = networks.iter().copied().find(|network| network.chain_id == id);
-        let network = network.ok_or_else(|| {
-            format!("BURSAR_RPC_URL is a node of chain {id}, which is not in BURSAR_NETWORKS")
-        })?;
-        let others = networks.iter().filter(|other| other.chain_id != id).map(|other| other.caip2);
-        let others = others.collect();
         let engine = start_engine(settings, pool, &clock, &entropy);
         let accounts = open_accounts(settings, pool, &engine, &clock, &entropy);
         let local = BaseUrl::local(settings.http.bind);
         let public = local.join("");
         let topups = open_topups(settings, &local, &public, pool, &engine, &clock, &entropy)?;
-        let pay_to = settings.payment.pay_to.lower();
-        Ok(Self { chain, network, pay_to, topups, accounts, others })
+        Ok(Self { pay_to: settings.payment.pay_to.lower(), topups, accounts })
+    }
+
+    /// Payments may have been made on every network that is offered.
+    fn name_unread(&self, settings: &Settings, report: &mut Report) {
+        let payment = &settings.payment;
+        for network in &payment.networks {
+            if !payment.nodes.iter().any(|node| node.network == *network) {
+                let id = network.caip2;
+                report.open.push(format!(
+                    "payments on {id} are not read: BURSAR_RPC_URL names no node of it"
+                ));
+            }
+        }
+    }
+}
+
+/// What one network is read with.
+struct Reading<'a> {
+    books: &'a Books,
+    chain: RpcChain,
+    network: &'static Network,
+}
+
+impl<'a> Reading<'a> {
+    async fn open(books: &'a Books, node: &Node) -> Result<Self, Failure> {
+        let chain = open_chain(node)?;
+        chain.confirm().await?;
+        Ok(Self { books, chain, network: node.network })
     }
 
     /// From before the backup to as far as blocks are sure to stay. They must go past the restore:
@@ -138,27 +164,23 @@ impl<'a> Reading<'a> {
         let begin = self.chain.first_block_since(since, end.number).await?;
         if end.time <= last.restored_at {
             report.open.push(format!(
-                "the last block with {confirmations} confirmations, {}, is of {}, before the \
+                "the last block of {} with {confirmations} confirmations, {}, is of {}, before the \
                  restore at {}: repeat this in a while",
+                self.network.caip2,
                 end.number,
                 time(end.time),
                 time(last.restored_at)
             ));
         }
-        for other in &self.others {
-            report.open.push(format!(
-                "payments on {other} are not read: BURSAR_RPC_URL is of \
-                                      another chain"
-            ));
-        }
         let network = self.network.caip2;
-        report.read = format!("blocks {begin} to {} of {network}", end.number);
+        report.read.push(format!("blocks {begin} to {} of {network}", end.number));
         Ok(Span { first: begin, last: end })
     }
 
     async fn read(&self, span: Span, report: &mut Report) -> Result<(), Failure> {
         let asset = self.network.usdc.lower();
-        let found = self.chain.incoming(&asset, &self.pay_to, span.first, span.last.number).await?;
+        let found =
+            self.chain.incoming(&asset, &self.books.pay_to, span.first, span.last.number).await?;
         for payment in found {
             match &payment.nonce {
                 Some(nonce) => self.credit(&payment, nonce, report).await?,
@@ -174,31 +196,28 @@ impl<'a> Reading<'a> {
         nonce: &str,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let wallet = self.accounts.open_wallet(&payment.from).await?;
+        let wallet = self.books.accounts.open_wallet(&payment.from).await?;
         let at = self.chain.block(payment.block).await?.time;
-        let recovered = self.topups.recover(self.network, payment, nonce, wallet, at).await?;
+        let recovered = self.books.topups.recover(self.network, payment, nonce, wallet, at).await?;
         report.payment(payment, &recovered);
         Ok(())
     }
 
-    /// Looks for an answer to every top-up that the backup has in no final state.
-    async fn settle_open(&self, span: Span, report: &mut Report) -> Result<(), Failure> {
-        for topup in self.topups.open_topups().await? {
-            if topup.network != self.network.caip2 {
-                report
-                    .open
-                    .push(format!("{} is on {}, which is not read", topup.id, topup.network));
-                continue;
-            }
-            let OpenTopup { asset, payer, nonce, .. } = &topup;
-            if self.chain.authorization_used(asset, payer, nonce).await? {
-                self.find(&topup, span, report).await?;
-            } else if topup.valid_before.is_some_and(|end| end <= span.last.time) {
-                report.over = report.over.saturating_add(1);
-            } else {
-                let until = topup.valid_before.map(time).unwrap_or_default();
-                report.open.push(format!("{} may still be settled, until {until}", topup.id));
-            }
+    /// Looks for an answer to a top-up that the backup has in no final state.
+    async fn settle_open(
+        &self,
+        topup: &OpenTopup,
+        span: Span,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let OpenTopup { asset, payer, nonce, .. } = topup;
+        if self.chain.authorization_used(asset, payer, nonce).await? {
+            self.find(topup, span, report).await?;
+        } else if topup.valid_before.is_some_and(|end| end <= span.last.time) {
+            report.over = report.over.saturating_add(1);
+        } else {
+            let until = topup.valid_before.map(time).unwrap_or_default();
+            report.open.push(format!("{} may still be settled, until {until}", topup.id));
         }
         Ok(())
     }
@@ -239,7 +258,7 @@ impl<'a> Reading<'a> {
 /// What was found.
 #[derive(Default)]
 struct Report {
-    read: String,
+    read: Vec<String>,
     lines: Vec<String>,
     credited: u64,
     known: u64,
@@ -283,7 +302,11 @@ impl Report {
     fn summary(&self) -> String {
         format!(
             "read {}: {} payments credited, {} known, {} open top-ups over, {} stray transfers",
-            self.read, self.credited, self.known, self.over, self.strays
+            self.read.join(", "),
+            self.credited,
+            self.known,
+            self.over,
+            self.strays
         )
     }
 

@@ -18,13 +18,14 @@ use crate::finance::{DriftChecker, DriftSettings, Finance};
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
 use crate::ledger::{self, Engine};
-use crate::x402::chain::{Chain, RpcChain, RpcSettings};
-use crate::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
+use crate::x402::chain::ChainError;
+use crate::x402::facilitator::FacilitatorError;
 use crate::x402::sandbox::Sandbox;
-use crate::x402::topup::{self, TopUps};
+use crate::x402::topup::{self, Chains, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
 use super::gauges::{self, Drift};
+use super::payments::{check_nodes, open_chain, open_facilitators};
 use super::wallets::OpenWallets;
 use super::workers::{Tools, Workers};
 
@@ -44,9 +45,9 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the facilitator cannot be used")]
-    Facilitator(#[from] crate::x402::facilitator::FacilitatorError),
+    Facilitator(#[from] FacilitatorError),
     #[error("the chain cannot be used")]
-    Chain(#[from] crate::x402::chain::ChainError),
+    Chain(#[from] ChainError),
     #[error("the server did not start")]
     Server(#[from] io::Error),
 }
@@ -86,6 +87,7 @@ impl Service {
         // Listen first: a second process must not touch the database of the one that is running.
         let listener = listen(bind)?;
         let bound = listener.local_addr()?;
+        check_nodes(settings).await?;
         let Database { service, managed, .. } =
             database::open(&settings.database, settings.mode, missing).await?;
         let connections = settings.database.connections;
@@ -257,20 +259,13 @@ pub(super) fn open_topups(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<TopUps, StartError> {
     let payment = &settings.payment;
-    let facilitator_url = match &payment.facilitator {
-        Facilitator::Sandbox => local_url.join("/sandbox/facilitator"),
-        Facilitator::Url(url) => url.join(""),
-    };
-    let times = FacilitatorSettings {
-        verify_timeout: payment.verify_timeout,
-        settle_timeout: payment.settle_timeout,
-        ..FacilitatorSettings::default()
-    };
-    let facilitator = Arc::new(HttpFacilitator::new(&facilitator_url, times)?);
-    let chain: Option<Arc<dyn Chain>> = match &payment.rpc_url {
-        Some(url) => Some(Arc::new(RpcChain::new(url.reveal(), RpcSettings::default())?)),
-        None => None,
-    };
+    let facilitators = open_facilitators(settings, local_url, clock, entropy)?;
+    let mut chains = Chains::new();
+    for node in &payment.nodes {
+        chains.push((node.network.caip2, Arc::new(open_chain(node)?)));
+    }
+    let verifying = u32::try_from(facilitators.count()).unwrap_or(u32::MAX);
+    let verifying = payment.verify_timeout.saturating_mul(verifying);
     let terms = topup::TopupSettings {
         networks: payment.networks.clone(),
         pay_to: payment.pay_to,
@@ -278,11 +273,10 @@ pub(super) fn open_topups(
         default_amount: settings.topup.default,
         min_amount: settings.topup.min,
         max_amount: settings.topup.max,
-        facilitator_url,
         patience: Duration::from_secs(10),
         lease: payment
             .settle_timeout
-            .saturating_add(payment.verify_timeout)
+            .saturating_add(verifying)
             .saturating_mul(2)
             .saturating_add(settings.resolve.receipt_wait),
         resolving: resolving(&settings.resolve),
@@ -291,7 +285,7 @@ pub(super) fn open_topups(
     let wallets = OpenWallets(open_accounts(settings, pool, engine, clock, entropy));
     let (pool, engine) = (pool.clone(), engine.clone());
     let topups =
-        TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms);
+        TopUps::new(pool, engine, facilitators, chains, clock.clone(), entropy.clone(), terms);
     Ok(topups.with_wallets(Arc::new(wallets)))
 }
 

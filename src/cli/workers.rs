@@ -13,12 +13,15 @@ use crate::checkout::Sweeper;
 use crate::finance::DriftChecker;
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
+use crate::x402::facilitator::Facilitators;
 use crate::x402::topup::TopUps;
 
 use super::gauges::Drift;
 
 /// How long a worker rests after a step that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a facilitator is due to be asked what it supports.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
@@ -44,17 +47,19 @@ pub struct Tools {
 pub struct Workers {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    checker: JoinHandle<()>,
+    /// Those that may be stopped in the middle of a step.
+    careless: [JoinHandle<()>; 2],
 }
 
 impl Workers {
-    /// Starts them all: deadlines, open settlements, those that are not deep yet, expiring lots, old
-    /// counters, and the checks.
+    /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
+    /// support, expiring lots, old counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
         let follower = topups.clone();
         let checker = tokio::spawn(check(tools.checker, tools.drift));
+        let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
@@ -82,12 +87,14 @@ impl Workers {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        Self { stop, tasks: vec![sweep, resolve, confirm, expire, forget], checker }
+        let tasks = vec![sweep, resolve, confirm, expire, forget];
+        Self { stop, tasks, careless: [checker, look] }
     }
 
-    /// Lets every worker finish its step, except the checker: it goes on from wherever it is stopped.
+    /// Lets every worker finish its step, except the checker, which goes on from wherever it is
+    /// stopped, and the one that only asks.
     pub async fn stop(self) {
-        self.checker.abort();
+        self.careless.iter().for_each(JoinHandle::abort);
         // Workers that have ended do not listen any more.
         let _ = self.stop.send(true);
         for task in self.tasks {
@@ -95,6 +102,14 @@ impl Workers {
                 tracing::error!(%error, "worker did not end well");
             }
         }
+    }
+}
+
+/// Keeps up what facilitators are known to support. Each has its own time for it.
+async fn look(facilitators: Facilitators) {
+    loop {
+        facilitators.refresh().await;
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -1,8 +1,8 @@
 use crate::ground::Mode;
 
+use super::payment::pay_to;
 use super::reader::Reader;
-use super::settings::{Facilitator, Settings};
-use super::values::pay_to;
+use super::settings::{Facilitator, ListedFacilitator, Settings};
 use super::variables::{
     FACILITATOR_URL, PAY_TO, PUBLIC_URL, Preset, RPC_URL, TEST_PAY_TO, TRUST_FACILITATOR,
     VARIABLES, Variable,
@@ -36,20 +36,22 @@ pub(super) fn require(reader: &mut Reader<'_>, variable: &Variable) {
 
 /// A facilitator that pays nothing out would let anyone print credits.
 fn check_facilitator(reader: &mut Reader<'_>, settings: &Settings) {
-    let Facilitator::Url(url) = &settings.payment.facilitator else { return };
-    if !url.is_https() {
-        reader.refuse(&FACILITATOR_URL, "live mode needs https");
-    }
-    let own = settings.http.public_url.as_ref().is_some_and(|own| own.same_origin(url));
-    if own || url.is_sandbox() {
-        reader.refuse(&FACILITATOR_URL, "live mode takes no sandbox's word");
+    let Facilitator::Listed(listed) = &settings.payment.facilitator else { return };
+    for ListedFacilitator { url, .. } in listed {
+        if !url.is_https() {
+            reader.refuse(&FACILITATOR_URL, "live mode needs https");
+        }
+        let own = settings.http.public_url.as_ref().is_some_and(|own| own.same_origin(url));
+        if own || url.is_sandbox() {
+            reader.refuse(&FACILITATOR_URL, "live mode takes no sandbox's word");
+        }
     }
 }
 
 /// A node speaks for one network; a payment on another rests on the facilitator's word.
 fn check_trust(reader: &mut Reader<'_>, settings: &Settings) {
-    let covered = reader.set(&RPC_URL).is_some() && settings.payment.networks.len() <= 1;
-    if !covered && !settings.payment.trust_facilitator {
+    let payment = &settings.payment;
+    if !payment.reads_every_chain() && !payment.trust_facilitator && !reader.has_problem(&RPC_URL) {
         reader.refuse(&TRUST_FACILITATOR, "live mode needs proof or trust for every network");
     }
 }

@@ -7,6 +7,7 @@
 
 mod error;
 mod live;
+mod payment;
 mod read;
 mod reader;
 mod secret;
@@ -25,8 +26,8 @@ use crate::ground::Mode;
 pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 pub use settings::{
-    Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, Need, PaymentSettings,
-    ResolveSettings, Settings, SignupSettings, TopupSettings,
+    Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, ListedFacilitator, Need,
+    Node, PaymentSettings, ResolveSettings, Settings, SignupSettings, TopupSettings,
 };
 pub use url::{BaseUrl, UrlError};
 pub use variables::{Preset, TEST_PAY_TO, VARIABLES, Variable, find, help_text, markdown_table};

@@ -8,21 +8,21 @@ use crate::telemetry::LogSettings;
 
 use super::error::ConfigError;
 use super::live;
+use super::payment;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
-    Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, Need, PaymentSettings,
-    ResolveSettings, Settings, SignupSettings, TopupSettings,
+    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings,
+    SignupSettings, TopupSettings,
 };
-use super::url::{postgres as postgres_url, web as web_url};
-use super::values::{key_hash, networks, pay_to, proxies, yes_or_no};
+use super::url::postgres as postgres_url;
+use super::values::{key_hash, proxies};
 use super::variables::{
     ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
-    DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
-    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, NETWORKS, PARK_AFTER_S, PAY_TO, PG_BIN,
-    PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS,
-    RPC_URL, SETTLE_MARGIN_S, SETTLE_TIMEOUT_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
-    TRUST_FACILITATOR, TRUSTED_PROXIES, VERIFY_TIMEOUT_S, Variable,
+    DB_CONNECTIONS, DEFAULT_TOPUP, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT,
+    MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE,
+    RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S, SIGNUP_GRANT,
+    SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -40,7 +40,7 @@ impl Settings {
             mode: reader.mode().unwrap_or(Mode::Test),
             database: database(&mut reader, vars),
             http: http(&mut reader),
-            payment: payment(&mut reader),
+            payment: payment::read(&mut reader),
             resolve: resolve(&mut reader),
             topup: topup(&mut reader),
             signup: signup(&mut reader),
@@ -99,20 +99,6 @@ fn http(reader: &mut Reader<'_>) -> HttpSettings {
         public_url: reader.optional(&PUBLIC_URL, str::parse),
         trusted_proxies: reader.optional(&TRUSTED_PROXIES, proxies).unwrap_or_default(),
         rate_per_minute: reader.number(&RATE_PER_MINUTE, 1..=1_000_000),
-    }
-}
-
-fn payment(reader: &mut Reader<'_>) -> PaymentSettings {
-    let mode = reader.mode();
-    let facilitator = reader.optional(&FACILITATOR_URL, str::parse);
-    PaymentSettings {
-        pay_to: reader.value(&PAY_TO, pay_to),
-        networks: reader.value(&NETWORKS, |text| networks(text, mode)),
-        facilitator: facilitator.map_or(Facilitator::Sandbox, Facilitator::Url),
-        trust_facilitator: reader.value(&TRUST_FACILITATOR, yes_or_no),
-        rpc_url: reader.optional(&RPC_URL, web_url).map(Secret::new),
-        settle_timeout: Duration::from_secs(reader.number(&SETTLE_TIMEOUT_S, 1..=600)),
-        verify_timeout: Duration::from_secs(reader.number(&VERIFY_TIMEOUT_S, 1..=120)),
     }
 }
 

@@ -38,7 +38,9 @@ impl<'a> Reader<'a> {
     /// The text of a variable that is set; an empty one counts as unset.
     pub fn set(&mut self, variable: &Variable) -> Option<&'a str> {
         let text = self.vars.get(variable.name).map(String::as_str).filter(|t| !t.is_empty())?;
-        if text.trim() != text || text.contains(char::is_control) {
+        let odd = |c: char| c.is_control() && !(variable.multiline && c == '\n');
+        let framed = !variable.multiline && text.trim() != text;
+        if framed || text.contains(odd) {
             self.refuse(variable, "there are spaces around it or control characters in it");
         } else if text.contains(char::REPLACEMENT_CHARACTER) {
             self.refuse(variable, "it is not UTF-8");

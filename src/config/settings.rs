@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::ground::{Amount, Mode};
 use crate::telemetry::LogSettings;
+use crate::x402::facilitator::CdpKey;
 use crate::x402::{Address, Network};
 
 use super::secret::Secret;
@@ -102,8 +103,10 @@ pub struct PaymentSettings {
     pub facilitator: Facilitator,
     /// Whether the facilitator's word alone may credit money in live mode.
     pub trust_facilitator: bool,
-    /// A node to read the chain from. Its URL often carries a key.
-    pub rpc_url: Option<Secret<String>>,
+    /// Coinbase's key for its facilitator.
+    pub cdp_key: Option<CdpKey>,
+    /// The nodes to read chains from, one per network. Their URLs often carry a key.
+    pub nodes: Vec<Node>,
     /// When a settlement without an answer counts as unknown.
     pub settle_timeout: Duration,
     /// How long to wait for a verification.
@@ -134,8 +137,34 @@ pub struct ResolveSettings {
 pub enum Facilitator {
     /// The sandbox built in, at this server's own address; in test mode only.
     Sandbox,
-    /// The one at this URL.
-    Url(BaseUrl),
+    /// These, the preferred one first; never empty.
+    Listed(Vec<ListedFacilitator>),
+}
+
+/// One facilitator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedFacilitator {
+    /// Where it is.
+    pub url: BaseUrl,
+    /// The only network that it is meant for, if it is meant for one.
+    pub network: Option<&'static Network>,
+}
+
+/// A node of a network.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The network.
+    pub network: &'static Network,
+    /// Where the node is.
+    pub url: Secret<String>,
+}
+
+impl PaymentSettings {
+    /// Whether payments on every network that is offered are read from the chain.
+    pub fn reads_every_chain(&self) -> bool {
+        let read = |network: &&Network| self.nodes.iter().any(|node| node.network == *network);
+        self.networks.iter().all(read)
+    }
 }
 
 /// How much one top-up may bring.

@@ -56,8 +56,9 @@ fn a_complete_live_environment_starts() {
     assert_eq!(settings.signup.grant, Amount::ZERO, "live grants nothing unless told to");
     assert_eq!(settings.signup.grant_budget_per_day, Amount::ZERO);
     assert_eq!(settings.payment.networks[0].caip2, "eip155:8453");
-    let Facilitator::Url(url) = settings.payment.facilitator else { panic!("live on the sandbox") };
-    assert_eq!(url.to_string(), "https://x402.example.org/facilitator");
+    let Facilitator::Listed(listed) = settings.payment.facilitator else { panic!("the sandbox") };
+    assert_eq!((listed.len(), listed[0].network), (1, None));
+    assert_eq!(listed[0].url.to_string(), "https://x402.example.org/facilitator");
 }
 
 #[test]
@@ -80,6 +81,7 @@ fn live_refuses_what_only_suits_a_test() {
         ("BURSAR_FACILITATOR_URL", "http://x402.example.org/facilitator"),
         ("BURSAR_FACILITATOR_URL", "https://other.example.org/sandbox/facilitator"),
         ("BURSAR_FACILITATOR_URL", "https://pay.example.com/facilitator"),
+        ("BURSAR_FACILITATOR_URL", "https://x402.example.org,http://other.example.org"),
         ("BURSAR_PAY_TO", super::TEST_PAY_TO),
         ("BURSAR_PAY_TO", "0x00000000000000000000000000000000000B0454"),
         ("BURSAR_NETWORKS", "eip155:84532"),
@@ -221,7 +223,7 @@ fn secrets_are_never_shown() {
     let shown = format!("{settings:?} {settings:#?}");
     assert!(!shown.contains("hunter2") && !shown.contains(KEY_HASH), "{shown}");
     assert!(!shown.contains("94, 136, 72"), "the hash is not shown as bytes either");
-    assert!(settings.payment.rpc_url.unwrap().reveal().ends_with("hunter2"));
+    assert!(settings.payment.nodes[0].url.reveal().ends_with("hunter2"));
     for name in ["DATABASE_URL", "BURSAR_MIGRATION_URL", "BURSAR_RPC_URL", "BURSAR_ADMIN_KEY_HASH"]
     {
         assert!(find(name).unwrap().secret, "{name}");

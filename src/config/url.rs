@@ -65,6 +65,11 @@ impl BaseUrl {
         self.0.scheme() == "https"
     }
 
+    /// The host.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// Whether both lead to the same scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
         self.0.origin() == other.0.origin()

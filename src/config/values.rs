@@ -2,9 +2,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::ground::Mode;
-use crate::x402::{Address, Network};
-
 /// SHA-256 of nothing: what a hash tool prints when the key never reached it.
 const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -17,15 +14,6 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Reads the address that receives the money; what is sent to the zero address is lost.
-pub(super) fn pay_to(text: &str) -> Result<Address, String> {
-    let address = Address::parse_checksummed(text).map_err(|error| error.to_string())?;
-    if address.as_bytes() == &[0; 20] {
-        return Err("nobody holds the key of the zero address".to_owned());
-    }
-    Ok(address)
-}
-
 /// Reads the hash of an operator key.
 pub(super) fn key_hash(text: &str) -> Result<[u8; 32], &'static str> {
     let mut hash = [0; 32];
@@ -34,29 +22,6 @@ pub(super) fn key_hash(text: &str) -> Result<[u8; 32], &'static str> {
         return Err("it is the hash of no key");
     }
     Ok(hash)
-}
-
-/// Reads networks that suit the mode: no test money in live mode, no real money in test mode.
-pub(super) fn networks(text: &str, mode: Option<Mode>) -> Result<Vec<&'static Network>, String> {
-    let mut networks = Vec::new();
-    for id in text.split(',').map(str::trim) {
-        let network =
-            Network::by_caip2(id).ok_or_else(|| format!("`{id}` is not a known network"))?;
-        match mode {
-            Some(Mode::Test) if network.mainnet => {
-                return Err(format!("{id} is a mainnet, and this is test mode"));
-            }
-            Some(Mode::Live) if !network.mainnet => {
-                return Err(format!("{id} is a testnet, and this is live mode"));
-            }
-            Some(Mode::Test | Mode::Live) | None => {}
-        }
-        if networks.contains(&network) {
-            return Err(format!("{id} is named twice"));
-        }
-        networks.push(network);
-    }
-    Ok(networks)
 }
 
 /// Reads addresses and networks of proxies.

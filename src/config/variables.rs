@@ -22,6 +22,8 @@ pub struct Variable {
     pub live: Preset,
     /// Whether its value is kept out of messages and logs.
     pub secret: bool,
+    /// Whether its value may have several lines.
+    pub multiline: bool,
 }
 
 /// What holds when a variable is unset.
@@ -47,7 +49,7 @@ const fn open(
     right: &'static str,
     preset: Preset,
 ) -> Variable {
-    Variable { name, meaning, right, test: preset, live: preset, secret: false }
+    Variable { name, meaning, right, test: preset, live: preset, secret: false, multiline: false }
 }
 
 impl Variable {
@@ -60,6 +62,12 @@ impl Variable {
     /// The same variable, kept secret.
     const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// The same variable, with line breaks in its value.
+    const fn multiline(mut self) -> Self {
+        self.multiline = true;
         self
     }
 
@@ -131,19 +139,27 @@ variables! {
         "0x and 40 hexadecimal digits, all in one case or with the right EIP-55 checksum",
         Value(TEST_PAY_TO)).live(Required);
     NETWORKS = open("BURSAR_NETWORKS",
-        "Networks to be paid on, most wanted first: testnets in test mode, mainnets in live mode.",
-        "a comma list of known CAIP-2 ids: testnets like eip155:84532 in test mode, mainnets like eip155:8453 in live mode",
+        "Networks to be paid on, most wanted first: testnets in test mode, mainnets in live mode. One that is not known by its id is described there: `eip155:43113;asset=0x…;name=USD Coin;version=2;decimals=6;testnet`.",
+        "a comma list of known CAIP-2 ids: testnets like eip155:84532 in test mode, mainnets like eip155:8453 in live mode; others as id;asset=0x…;name=…;version=…;decimals=6;testnet (or mainnet)",
         Value("eip155:84532")).live(Value("eip155:8453"));
     FACILITATOR_URL = open("BURSAR_FACILITATOR_URL",
-        "The x402 facilitator that verifies and settles payments; https in live mode.",
-        "an http or https URL without query, fragment and credentials; in live mode https and not a sandbox",
+        "The x402 facilitators that verify and settle payments, in order of preference, separated by commas; `eip155:8453=https://…` is for that network only. https in live mode.",
+        "http or https URLs without query, fragment and credentials, separated by commas, each alone or behind one of BURSAR_NETWORKS as eip155:8453=https://…; in live mode https and not a sandbox",
         Derived("the sandbox built in")).live(Required);
     TRUST_FACILITATOR = open("BURSAR_TRUST_FACILITATOR",
         "1 says that a settlement may rest on the facilitator's word alone. Live mode needs it for every network that BURSAR_RPC_URL does not cover.",
-        "0 or 1; in live mode 1, unless BURSAR_RPC_URL covers the only network", Value("0"));
+        "0 or 1; in live mode 1, unless BURSAR_RPC_URL covers every network", Value("0"));
+    CDP_API_KEY_ID = open("BURSAR_CDP_API_KEY_ID",
+        "Id of the Coinbase key that signs requests to api.cdp.coinbase.com, and to no other host.",
+        "the id that Coinbase gave, beside BURSAR_CDP_API_KEY_SECRET", Unset);
+    CDP_API_KEY_SECRET = open("BURSAR_CDP_API_KEY_SECRET",
+        "Secret of that key: base64 of an Ed25519 key, or a P-256 key as PEM, whose line breaks may be written as `\\n`.",
+        "base64 of 64 bytes, or a PEM that begins with -----BEGIN PRIVATE KEY-----", Unset)
+        .multiline().secret();
     RPC_URL = open("BURSAR_RPC_URL",
-        "JSON-RPC node of one network; settlements there are read from the chain before they are credited.",
-        "an http or https URL", Unset).secret();
+        "JSON-RPC nodes; settlements on their networks are read from the chain before they are credited. One URL where there is one network, else `eip155:8453=https://…,eip155:137=https://…`.",
+        "an http or https URL, or several as eip155:8453=https://… separated by commas", Unset)
+        .secret();
     DEFAULT_TOPUP = open("BURSAR_DEFAULT_TOPUP",
         "Dollars of a top-up that names no amount.",
         "a decimal amount like 1.00, from BURSAR_MIN_TOPUP to BURSAR_MAX_TOPUP", Value("1.00"));

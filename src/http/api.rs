@@ -52,5 +52,6 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
         config.service(sandbox::facilitator_supported);
         config.service(sandbox::facilitator_verify).service(sandbox::facilitator_settle);
         config.service(sandbox::open_faucet).service(sandbox::read_test_dollars);
+        config.service(sandbox::arm_fault);
     }
 }

@@ -95,6 +95,7 @@ impl From<SandboxError> for Problem {
         match &error {
             SandboxError::Network | SandboxError::Asset => misfit("network"),
             SandboxError::Faucet { .. } | SandboxError::Balance => misfit("amount"),
+            SandboxError::Faults { .. } => misfit("address"),
             SandboxError::Database(_) => Self::fault(Code::Unavailable, &error),
         }
     }

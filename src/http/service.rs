@@ -1,5 +1,6 @@
 //! Health, metrics and the guide for agents.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -14,6 +15,7 @@ use crate::ground::Mode;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
+use crate::x402::facilitator::{Reach, Standing};
 
 /// How long a probe waits for anything.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,14 +43,21 @@ pub struct Ready {
 }
 
 /// What readiness looks at: `ok`, `failed`, or `unknown` where it could not be looked at.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReadyChecks {
     /// Whether the database answers.
     pub database: &'static str,
     /// Whether its schema and mode are this process's.
     pub schema: &'static str,
-    /// Whether the payment facilitator answers.
+    /// Whether payments can be settled: `ok` on every network, `partly` on some, `failed` on none.
     pub facilitator: &'static str,
+    /// Each network that is offered: `ok`, `unreachable` where no facilitator that serves it
+    /// answers, `unsupported` where none serves it, `unknown` where none was asked yet.
+    #[schema(example = json!({"eip155:84532": "ok"}))]
+    pub networks: BTreeMap<&'static str, &'static str>,
+    /// Each facilitator by its host, in the same words.
+    #[schema(example = json!({"facilitator.example.com": "ok"}))]
+    pub facilitators: BTreeMap<String, &'static str>,
     /// Whether money may move; `restored` while a ledger out of a backup is not confirmed.
     pub ledger: &'static str,
 }
@@ -75,26 +84,50 @@ pub async fn say_alive(state: web::Data<AppState>) -> HttpResponse {
 #[get("/readyz")]
 pub async fn say_ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     let schema = timeout(PROBE_TIMEOUT, db::check(&state.pool, state.mode));
-    let facilitator = timeout(PROBE_TIMEOUT, state.topups.facilitator_answers());
-    let (schema, facilitator) = futures_util::future::join(schema, facilitator).await;
-    let reachable = matches!(facilitator, Ok(true));
+    let facilitators = state.topups.facilitators();
+    // Only the first time: after that the background keeps it up.
+    let known = timeout(PROBE_TIMEOUT, facilitators.know_all());
+    let (schema, _) = futures_util::future::join(schema, known).await;
+    let standing = facilitators.standing(&state.networks);
     let (database, schema) = match schema {
         Ok(Ok(())) => ("ok", "ok"),
         Ok(Err(SchemaError::Database(_))) | Err(_) => ("failed", "unknown"),
         Ok(Err(_)) => ("ok", "failed"),
     };
-    let facilitator = if reachable { "ok" } else { "failed" };
+    let facilitator = overall(&standing);
+    let reachable = facilitator == "ok";
     let ledger = match timeout(PROBE_TIMEOUT, ledger::is_restored(&state.pool)).await {
         Ok(Ok(false)) => "ok",
         Ok(Ok(true)) => "restored",
         Ok(Err(_)) | Err(_) => "unknown",
     };
-    let checks = ReadyChecks { database, schema, facilitator, ledger };
+    let networks = standing.networks.iter().map(|(id, reach)| (*id, word(*reach))).collect();
+    let hosts = standing.facilitators.into_iter().map(|(host, reach)| (host, word(reach)));
+    let facilitators = hosts.collect();
+    let checks = ReadyChecks { database, schema, facilitator, networks, facilitators, ledger };
     if database != "ok" || schema != "ok" {
         return Err(Problem::new(Code::Unavailable).with("checks", json!(checks)));
     }
     let status = if reachable && ledger == "ok" { "ready" } else { "degraded" };
     Ok(HttpResponse::Ok().json(Ready { status, checks }))
+}
+
+fn overall(standing: &Standing) -> &'static str {
+    let mut reaches = standing.networks.iter().map(|(_, reach)| *reach == Reach::Ok);
+    match (reaches.clone().all(|ok| ok), reaches.any(|ok| ok)) {
+        (true, _) => "ok",
+        (false, true) => "partly",
+        (false, false) => "failed",
+    }
+}
+
+const fn word(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Ok => "ok",
+        Reach::Unknown => "unknown",
+        Reach::Unreachable => "unreachable",
+        Reach::Unsupported => "unsupported",
+    }
 }
 
 /// Metrics for Prometheus

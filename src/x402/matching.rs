@@ -19,6 +19,9 @@ pub struct Matched {
     /// Our own terms in the payment's version: what the facilitator is asked to enforce. Never the
     /// buyer's copy, which would let the buyer name the price.
     pub requirements: Value,
+    /// The same terms in the other version, for a facilitator that speaks only that one; none where
+    /// version 1 has no name for the chain.
+    pub in_other_version: Option<Value>,
 }
 
 /// Whether a payment answers our terms at a moment. Says nothing about the signature.
@@ -41,6 +44,7 @@ pub fn match_payment(
         payer: payment.authorization.from,
         valid_before: payment.authorization.valid_before,
         requirements: Value::Object(requirements),
+        in_other_version: in_other_version(terms, payment),
     })
 }
 
@@ -62,6 +66,14 @@ fn offered(terms: &Terms, payment: &Payment) -> Result<Map<String, Value>, Misma
             let offered = networks.iter().map(|network| network.caip2).collect();
             Err(Mismatch::NetworkNotOffered { offered, got: got.caip2 })
         }
+    }
+}
+
+fn in_other_version(terms: &Terms, payment: &Payment) -> Option<Value> {
+    let network = payment.network;
+    match payment.version {
+        Version::V1 => serde_json::to_value(terms.requirements(network)).ok(),
+        Version::V2 => serde_json::to_value(terms.requirements_v1(network)?).ok(),
     }
 }
 

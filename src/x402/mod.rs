@@ -33,6 +33,6 @@ pub use header::HeaderError;
 pub use heard::Heard;
 pub use matching::{Matched, match_payment};
 pub use mismatch::Mismatch;
-pub use network::Network;
+pub use network::{Network, NetworkFault};
 pub use offer::{Terms, Window};
 pub use payment::{Payment, PaymentError, PaymentIdentity, Version};

@@ -154,3 +154,24 @@ async fn only_hex_of_the_right_length_is_asked_for() {
     assert!(matches!(found, Err(ChainError::Argument("the nonce"))), "{found:?}");
     assert!(peer.requests().is_empty());
 }
+
+#[tokio::test]
+async fn a_node_of_another_chain_is_not_believed() {
+    let word = format!("0x{:064x}", 0);
+    let script =
+        vec![Act::Drop, result(json!("0x2105")), result(json!("0x14a34")), result(json!(word))];
+    let peer = Peer::start(script).await;
+    let chain = chain(&peer.url).of_chain(84_532);
+    // Before it has said of which chain it is, it is asked nothing else.
+    let silent = chain.authorization_used(ASSET, PAYER, NONCE).await;
+    assert!(matches!(silent, Err(ChainError::Unreachable { .. })), "{silent:?}");
+    let wrong = chain.authorization_used(ASSET, PAYER, NONCE).await;
+    let wrong = wrong.unwrap_err();
+    assert!(matches!(wrong, ChainError::WrongChain { expected: 84_532, got: 8453 }), "{wrong}");
+    for _ in 0..2 {
+        assert!(!chain.authorization_used(ASSET, PAYER, NONCE).await.unwrap());
+    }
+    let methods: Vec<_> =
+        peer.requests().iter().map(|request| sent(request)["method"].clone()).collect();
+    assert_eq!(methods, ["eth_chainId", "eth_chainId", "eth_chainId", "eth_call", "eth_call"]);
+}

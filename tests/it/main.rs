@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod bad_input;
+mod cdp;
 mod chain;
 mod crash;
 mod facilitator;
@@ -16,6 +17,7 @@ mod http_wire;
 mod ledger;
 mod managed;
 mod matrix;
+mod networks;
 mod official;
 mod peer;
 mod replicas;

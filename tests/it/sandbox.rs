@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bursar::ground::{Amount, Clock, Entropy, ShiftedClock, SystemEntropy};
 use bursar::x402::eip712::{digest, transfer_hash};
-use bursar::x402::sandbox::{Sandbox, SandboxError};
+use bursar::x402::sandbox::{Delivery, Sandbox, SandboxError, Spoken};
 use bursar::x402::{Address, Authorization, Network, Nonce, Wallet};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -98,9 +98,16 @@ impl Scene {
         })
     }
 
+    /// Status and body of a settlement that meets no fault.
+    async fn said(&self, payment: &Value) -> (u16, Value) {
+        let Spoken { status, body, delivery } = self.sandbox.settle(payment).await;
+        assert_eq!(delivery, Delivery::AtOnce);
+        (status, body)
+    }
+
     /// The transaction of a settlement, or the reason why there is none.
     async fn settle(&self, payment: &Value) -> Result<String, String> {
-        let (_, answer) = self.sandbox.settle(payment).await;
+        let (_, answer) = self.said(payment).await;
         let text = |key: &str| answer[key].as_str().unwrap().to_owned();
         if answer["success"] == true { Ok(text("transaction")) } else { Err(text("errorReason")) }
     }
@@ -123,13 +130,13 @@ fn a_payment_moves_the_money_once_and_stays_settled() {
         assert_eq!(scene.verify(&payment).await, None);
         assert_eq!(scene.balance(&shop).await, Amount::ZERO, "a verification moves nothing");
 
-        let (status, first) = scene.sandbox.settle(&payment).await;
+        let (status, first) = scene.said(&payment).await;
         assert_eq!((status, &first["success"]), (200, &json!(true)));
         assert_eq!(first["network"], "eip155:84532");
         assert_eq!(first["payer"], json!(buyer.address()));
         assert_eq!(first["transaction"].as_str().unwrap().len(), 66);
         scene.clock.advance(TimeDelta::days(1));
-        assert_eq!(scene.sandbox.settle(&payment).await, (200, first));
+        assert_eq!(scene.said(&payment).await, (200, first));
         assert_eq!(scene.balance(&buyer).await, dollars("3.75"));
         assert_eq!(scene.balance(&shop).await, dollars("1.25"));
     });
@@ -273,13 +280,13 @@ fn the_faucet_gives_within_bounds_and_only_what_the_sandbox_knows() {
 fn what_cannot_be_read_or_done_is_no_refusal_of_the_payment() {
     run(|database| async move {
         let scene = Scene::new(database);
-        let (status, answer) = scene.sandbox.settle(&json!({"x402Version": 2})).await;
+        let (status, answer) = scene.said(&json!({"x402Version": 2})).await;
         assert_eq!((status, &answer["errorReason"]), (400, &json!("invalid_payload")));
         assert_eq!((&answer["transaction"], &answer["network"]), (&json!(""), &json!("")));
 
         let payment = scene.payment(&wallet(1), &wallet(2), "1.00");
         scene.database.service.close().await;
-        let (status, answer) = scene.sandbox.settle(&payment).await;
+        let (status, answer) = scene.said(&payment).await;
         assert_eq!((status, &answer["errorReason"]), (503, &json!("unexpected_settle_error")));
         let (status, answer) = scene.sandbox.verify(&payment).await;
         assert_eq!((status, &answer["invalidReason"]), (503, &json!("unexpected_verify_error")));

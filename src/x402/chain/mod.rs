@@ -107,6 +107,14 @@ pub enum ChainError {
         /// Its words.
         message: String,
     },
+    /// The node is of another chain.
+    #[error("the node is of chain {got}, and chain {expected} is wanted")]
+    WrongChain {
+        /// The chain that it is configured for.
+        expected: u64,
+        /// The chain that it is of.
+        got: u64,
+    },
     /// The node's answer is not what was asked for.
     #[error("the node's answer to {method} is unreadable: {what}")]
     Unreadable {

@@ -1,5 +1,6 @@
 //! A chain behind a JSON-RPC node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -43,6 +44,9 @@ pub struct RpcChain {
     url: Url,
     exchange: Exchange,
     call_timeout: Duration,
+    /// The chain that the node must be of, and whether it has said that it is.
+    expected: Option<u64>,
+    confirmed: AtomicBool,
 }
 
 impl RpcChain {
@@ -58,7 +62,15 @@ impl RpcChain {
             idle_max: 4,
         };
         let exchange = Exchange::new(&bounds).map_err(ChainError::Client)?;
-        Ok(Self { url, exchange, call_timeout: settings.call_timeout })
+        let (call_timeout, expected) = (settings.call_timeout, None);
+        Ok(Self { url, exchange, call_timeout, expected, confirmed: AtomicBool::new(false) })
+    }
+
+    /// The same node, believed only once it has said that it is of this chain: another chain knows
+    /// nothing of our payments and would say that each of them is unused.
+    pub fn of_chain(mut self, chain_id: u64) -> Self {
+        self.expected = Some(chain_id);
+        self
     }
 
     /// Calls a method and returns its result, which may be null.
@@ -67,6 +79,25 @@ impl RpcChain {
         method: &'static str,
         params: Value,
     ) -> Result<Value, ChainError> {
+        self.confirm().await?;
+        self.call_any(method, params).await
+    }
+
+    /// Has the node say once that it is of the chain that is wanted.
+    pub async fn confirm(&self) -> Result<(), ChainError> {
+        let Some(expected) = self.expected else { return Ok(()) };
+        if self.confirmed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let got = self.ask_chain_id().await?;
+        if got != expected {
+            return Err(ChainError::WrongChain { expected, got });
+        }
+        self.confirmed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn call_any(&self, method: &'static str, params: Value) -> Result<Value, ChainError> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let request = self.exchange.client().post(self.url.clone()).json(&body);
         let answer = self
@@ -92,7 +123,7 @@ impl RpcChain {
 
     async fn ask_chain_id(&self) -> Result<u64, ChainError> {
         let method = "eth_chainId";
-        let answer = self.call(method, json!([])).await?;
+        let answer = self.call_any(method, json!([])).await?;
         logs::quantity(&answer).ok_or(ChainError::Unreadable { method, what: "not a number" })
     }
 

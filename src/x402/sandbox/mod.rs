@@ -1,8 +1,10 @@
 //! The sandbox facilitator: the real protocol and real checks, on test dollars kept in Postgres.
 //!
 //! It speaks as the reference facilitator does, with its reasons and in its order, and is better
-//! in one way: an identical `/settle` is answered with the original success, for ever.
+//! in one way: an identical `/settle` is answered with the original success, for ever. Unless a
+//! developer asks for a fault: then one payment of one wallet meets it, and all others do not.
 
+mod fault;
 mod presented;
 mod store;
 
@@ -12,8 +14,11 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{Address, Network};
-use crate::ground::{Amount, Clock, Entropy};
+use crate::ground::{Amount, Clock, Entropy, Slot, mint_uuid};
 
+pub use fault::{Armed, Delivery, Fault, Spoken};
+
+use fault::Met;
 use presented::{Presented, Reason, Refusal};
 use store::{Moved, Settlement, WalletKey};
 
@@ -39,6 +44,12 @@ pub enum SandboxError {
     Faucet {
         /// The most it gives.
         max: Amount,
+    },
+    /// Enough faults wait for the wallet's next payments.
+    #[error("{max} faults wait already for payments of this wallet")]
+    Faults {
+        /// How many may wait.
+        max: i64,
     },
     /// A balance does not fit into an amount.
     #[error("the balance is out of range")]
@@ -91,16 +102,16 @@ impl Sandbox {
         }
     }
 
-    /// The status and answer of `/settle`.
-    pub async fn settle(&self, body: &Value) -> (u16, Value) {
+    /// The status and answer of `/settle`, and how it is delivered.
+    pub async fn settle(&self, body: &Value) -> Spoken {
         match self.perform(body).await {
-            Ok((presented, transaction)) => (
-                200,
-                json!({
+            Ok((presented, transaction, met)) => {
+                let answer = json!({
                     "success": true, "transaction": transaction,
                     "network": presented.network_name, "payer": presented.authorization.from,
-                }),
-            ),
+                });
+                fault::spoken(met.as_ref(), answer, self.clock.now())
+            }
             Err(refusal) => {
                 let reason = match refusal.reason {
                     Reason::Unexpected => "unexpected_settle_error",
@@ -113,9 +124,31 @@ impl Sandbox {
                 if let Some(payer) = refusal.payer {
                     answer["payer"] = json!(payer);
                 }
-                (status_of(refusal.reason), answer)
+                Spoken::plain(status_of(refusal.reason), answer)
             }
         }
+    }
+
+    /// Has the next payment of a wallet meet a fault, or lets go of those that wait.
+    pub async fn arm(
+        &self,
+        network: &str,
+        asset: Address,
+        address: Address,
+        fault: Option<Fault>,
+    ) -> Result<Armed, SandboxError> {
+        let wallet = WalletKey::of(self.network_of(network, asset)?, address);
+        let at = self.clock.now();
+        match fault {
+            None => store::drop_faults(&self.pool, &wallet, at).await?,
+            Some(fault) => {
+                let id = mint_uuid(self.entropy.as_ref(), at, Slot(0));
+                if !store::arm(&self.pool, &wallet, fault, id, at).await? {
+                    return Err(SandboxError::Faults { max: fault::WAITING_MAX });
+                }
+            }
+        }
+        Ok(Armed { waiting: store::waiting(&self.pool, &wallet, at).await? })
     }
 
     /// Gives test dollars to a wallet and returns its balance.
@@ -172,7 +205,7 @@ impl Sandbox {
     }
 
     /// Settles, or finds out that it did: a payment stays settled when its window is over.
-    async fn perform(&self, body: &Value) -> Result<(Presented, String), Refusal> {
+    async fn perform(&self, body: &Value) -> Result<(Presented, String, Option<Met>), Refusal> {
         let presented = Presented::read(body, &self.networks)?;
         let transfer = presented.transfer()?;
         let failed = |error| presented.broken(&error);
@@ -182,17 +215,21 @@ impl Sandbox {
             presented.judge_window(self.clock.now())?;
         }
         presented.judge_terms()?;
+        let (at, fresh) = (self.clock.now(), earlier.is_none());
+        let met = store::meet(&self.pool, &transfer, fresh, at).await.map_err(failed)?;
+        if met.as_ref().is_some_and(Met::refuses) {
+            return Err(presented.refuse(Reason::AskedFor));
+        }
         let moved = match earlier {
             Some(earlier) => Moved::Before(earlier),
             None => {
                 let transaction = format!("0x{}", hex::encode(self.entropy.array::<32>()));
-                let at = self.clock.now();
                 store::perform(&self.pool, &transfer, &transaction, at).await.map_err(failed)?
             }
         };
         match moved {
-            Moved::Now(transaction) => Ok((presented, transaction)),
-            Moved::Before(earlier) if same(&earlier) => Ok((presented, earlier.transaction)),
+            Moved::Now(transaction) => Ok((presented, transaction, met)),
+            Moved::Before(earlier) if same(&earlier) => Ok((presented, earlier.transaction, met)),
             Moved::Before(_) => Err(presented.refuse(Reason::NonceUsed)),
             Moved::Nothing => Err(presented.refuse(Reason::Balance)),
         }

@@ -1,6 +1,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
+use super::fault::{Fault, Met, WAITING_MAX, WAITS};
 use crate::ground::Amount;
 use crate::x402::{Address, Network, Nonce};
 
@@ -190,4 +192,116 @@ async fn credit(
     )
     .fetch_one(connection)
     .await
+}
+
+/// What was armed before that does not wait any more.
+fn too_old(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.checked_sub_signed(WAITS).unwrap_or(at)
+}
+
+/// Has one payment of a wallet meet a fault; false when enough of them wait.
+pub(super) async fn arm(
+    pool: &PgPool,
+    wallet: &WalletKey,
+    fault: Fault,
+    id: Uuid,
+    at: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "insert into sandbox_fault (fault_id, network, address, kind, seconds, armed_at)
+         select $1, $2, $3, $4, $5, $6 where $7 > (
+           select count(*) from sandbox_fault where network = $2 and address = $3
+             and nonce is null and dropped_at is null and armed_at > $8)",
+        id,
+        wallet.network,
+        wallet.address,
+        fault.name(),
+        fault.seconds(),
+        at,
+        WAITING_MAX,
+        too_old(at)
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lets go of all faults that wait for a wallet's payments.
+pub(super) async fn drop_faults(
+    pool: &PgPool,
+    wallet: &WalletKey,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sandbox_fault set dropped_at = $3
+         where network = $1 and address = $2 and nonce is null and dropped_at is null",
+        wallet.network,
+        wallet.address,
+        at
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many faults wait for a wallet's payments.
+pub(super) async fn waiting(
+    pool: &PgPool,
+    wallet: &WalletKey,
+    at: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from sandbox_fault where network = $1 and address = $2
+             and nonce is null and dropped_at is null and armed_at > $3"#,
+        wallet.network,
+        wallet.address,
+        too_old(at)
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// The fault that a payment has met, or, if it may, meets at this moment: the one that has waited
+/// longest. A fault is met by one payment, and stays with it.
+pub(super) async fn meet(
+    pool: &PgPool,
+    transfer: &Transfer,
+    fresh: bool,
+    at: DateTime<Utc>,
+) -> Result<Option<Met>, sqlx::Error> {
+    let payer = transfer.payer();
+    let nonce = transfer.nonce.to_string();
+    let known = sqlx::query!(
+        r#"select kind, seconds, met_at as "met_at!" from sandbox_fault
+           where network = $1 and address = $2 and nonce = $3"#,
+        payer.network,
+        payer.address,
+        nonce
+    )
+    .fetch_optional(pool)
+    .await?;
+    if let Some(row) = known {
+        let fault = Fault::of_record(&row.kind, row.seconds);
+        return Ok(fault.map(|fault| Met { fault, at: row.met_at, first: false }));
+    }
+    if !fresh {
+        return Ok(None);
+    }
+    let row = sqlx::query!(
+        "update sandbox_fault set nonce = $3, met_at = $4
+         where fault_id = (
+           select fault_id from sandbox_fault where network = $1 and address = $2
+             and nonce is null and dropped_at is null and armed_at > $5
+           order by armed_at, fault_id limit 1 for update skip locked)
+         returning kind, seconds",
+        payer.network,
+        payer.address,
+        nonce,
+        at,
+        too_old(at)
+    )
+    .fetch_optional(pool)
+    .await?;
+    let fault = row.and_then(|row| Fault::of_record(&row.kind, row.seconds));
+    Ok(fault.map(|fault| Met { fault, at, first: true }))
 }

@@ -2,9 +2,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::ground::{Amount, BookId, TopupId};
-use crate::x402::Network;
 use crate::x402::chain::{ChainPayment, Evidence};
 use crate::x402::classify::Expected;
+use crate::x402::{Network, Version};
 
 use super::{Checked, Sighting, TopupState};
 
@@ -12,7 +12,7 @@ use super::{Checked, Sighting, TopupState};
 pub(super) struct Case {
     pub(super) id: TopupId,
     pub(super) account: BookId,
-    pub(super) version: u8,
+    pub(super) version: Version,
     pub(super) network: &'static Network,
     /// The token contract, in lower case.
     pub(super) asset: String,
@@ -23,6 +23,11 @@ pub(super) struct Case {
     /// When the authorization ends; a time past all others when there is no such time.
     pub(super) valid_before: DateTime<Utc>,
     pub(super) payload: Value,
+    /// The facilitator that it goes to, as it is on record, and to no other once it was sent.
+    pub(super) facilitator_url: String,
+    /// The version of the protocol in which that one is asked.
+    pub(super) asked_version: Version,
+    /// Our terms in that version.
     pub(super) requirements: Value,
     /// Whether its own payment was ever sent to `/settle`.
     pub(super) sent: bool,
@@ -72,10 +77,10 @@ impl Case {
     ) -> Self {
         let identity = checked.payment.identity();
         let valid_before = i64::try_from(checked.matched.valid_before).unwrap_or(i64::MAX);
-        Self {
+        let mut case = Self {
             id,
             account,
-            version: checked.payment.version.number(),
+            version: checked.payment.version,
             network: checked.matched.network,
             asset: identity.asset,
             payer: identity.payer,
@@ -84,11 +89,17 @@ impl Case {
             amount: checked.matched.amount,
             valid_before: instant(valid_before),
             payload: checked.payment.payload.clone(),
+            facilitator_url: String::new(),
+            asked_version: checked.payment.version,
             requirements: checked.matched.requirements.clone(),
             sent: false,
             created_at,
             since: created_at,
+        };
+        if let Some(route) = checked.routes.first() {
+            case.go_by(route, checked);
         }
+        case
     }
 
     pub(super) fn expected(&self) -> Expected<'_> {

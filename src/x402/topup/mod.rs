@@ -10,6 +10,7 @@ mod case;
 mod command;
 mod confirm;
 mod error;
+mod facilitation;
 mod lookup;
 mod operator;
 mod record;
@@ -35,7 +36,7 @@ use crate::ledger::{Engine, is_restored};
 
 use super::chain::Chain;
 use super::classify::VerifyOutcome;
-use super::facilitator::Facilitator;
+use super::facilitator::{Facilitators, Route};
 use super::{Address, Matched, Payment, Terms, Window, match_payment};
 
 pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
@@ -48,6 +49,9 @@ pub use settings::{Resolving, TopupSettings};
 pub use state::{TopupEvent, TopupState};
 pub use wallet::Wallets;
 
+/// The nodes from which chains are read, each with the CAIP-2 id of its network.
+pub type Chains = Vec<(&'static str, Arc<dyn Chain>)>;
+
 /// The verbs of top-ups.
 #[derive(Clone)]
 pub struct TopUps(Arc<Inner>);
@@ -55,8 +59,8 @@ pub struct TopUps(Arc<Inner>);
 struct Inner {
     pool: PgPool,
     engine: Engine,
-    facilitator: Arc<dyn Facilitator>,
-    chain: Option<Arc<dyn Chain>>,
+    facilitators: Facilitators,
+    chains: Chains,
     wallets: Option<Arc<dyn Wallets>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -73,6 +77,8 @@ struct Inner {
 pub struct Checked {
     payment: Payment,
     matched: Matched,
+    /// Where it may be sent, the first choice first; never empty.
+    routes: Vec<Route>,
 }
 
 impl Checked {
@@ -113,8 +119,8 @@ impl TopUps {
     pub fn new(
         pool: PgPool,
         engine: Engine,
-        facilitator: Arc<dyn Facilitator>,
-        chain: Option<Arc<dyn Chain>>,
+        facilitators: Facilitators,
+        chains: Chains,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         settings: TopupSettings,
@@ -123,8 +129,8 @@ impl TopUps {
         Self(Arc::new(Inner {
             pool,
             engine,
-            facilitator,
-            chain,
+            facilitators,
+            chains,
             wallets: None,
             clock,
             entropy,
@@ -161,9 +167,9 @@ impl TopUps {
         }
     }
 
-    /// Whether the facilitator answers at all.
-    pub async fn facilitator_answers(&self) -> bool {
-        self.0.facilitator.supported().await.is_ok()
+    /// Who settles.
+    pub fn facilitators(&self) -> &Facilitators {
+        &self.0.facilitators
     }
 
     /// Refuses while the ledger is a restored one that is not confirmed: nobody shall be asked to
@@ -189,11 +195,10 @@ impl TopUps {
     pub async fn check(&self, payment: Payment, terms: &Terms) -> Result<Checked, PayError> {
         self.refuse_while_restored().await?;
         let matched = match_payment(terms, &payment, self.0.clock.now())?;
+        let mut routes = self.0.routes_of(&payment).await?;
         if !payment.is_signed_by_payer() {
-            let version = payment.version.number();
-            let verify =
-                self.0.facilitator.verify(version, &payment.payload, &matched.requirements);
-            match verify.await.outcome {
+            let verified = self.0.verify_in_turn(&payment, &matched, &routes).await;
+            match verified.outcome {
                 VerifyOutcome::Valid { .. } => {}
                 VerifyOutcome::Invalid { reason, .. } => {
                     return Err(PayError::Signature { reason });
@@ -202,8 +207,10 @@ impl TopUps {
                     return Err(PayError::FacilitatorUnavailable { detail });
                 }
             }
+            // Whoever can tell of this wallet comes first.
+            routes.rotate_left(verified.asked);
         }
-        Ok(Checked { payment, matched })
+        Ok(Checked { payment, matched, routes })
     }
 
     /// Waits until no settlement runs any more, also of clients that have hung up: what a facilitator

@@ -14,7 +14,7 @@ use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, TopupId};
 use crate::ledger::SubmitError;
 use crate::x402::chain::Incoming;
-use crate::x402::{Network, PaymentIdentity};
+use crate::x402::{Network, PaymentIdentity, Version};
 
 use super::case::{Case, instant};
 use super::command::CreditTopup;
@@ -128,7 +128,7 @@ impl TopUps {
         let case = Case {
             id,
             account,
-            version: 2,
+            version: Version::V2,
             network,
             asset: identity.asset.clone(),
             payer: identity.payer.clone(),
@@ -137,13 +137,15 @@ impl TopUps {
             amount: payment.amount,
             valid_before: instant(0),
             payload: json!({ "recovered_from": payment.transaction }),
+            facilitator_url: String::new(),
+            asked_version: Version::V2,
             requirements: json!({}),
             sent: false,
             created_at: at,
             since: at,
         };
         let next_at = inner.lease_end(at);
-        let intent = Intent { case: &case, keyed: false, facilitator_url: "", next_at };
+        let intent = Intent { case: &case, keyed: false, next_at };
         store::insert(&inner.pool, &intent).await?;
         store::by_id(&inner.pool, id).await?.ok_or(PayError::Interrupted)
     }

@@ -16,8 +16,6 @@ pub struct TopupSettings {
     pub default_amount: Amount,
     pub min_amount: Amount,
     pub max_amount: Amount,
-    /// The facilitator's address, as it is recorded with each top-up.
-    pub facilitator_url: String,
     /// How long a request waits for a settlement that another request has begun.
     pub patience: Duration,
     /// How long whoever works on a top-up has it alone: longer than verifying and settling may take

@@ -7,51 +7,54 @@ use serde_json::json;
 
 use crate::x402::chain::{Chain, Evidence};
 use crate::x402::classify::{SettleOutcome, VerifyOutcome};
-use crate::x402::facilitator::Facilitator;
 use crate::x402::{Heard, Network};
 
 use super::case::{At, Case, Paid};
 use super::command::CreditTopup;
+use super::facilitation::Verified;
 use super::step::{Note, Step};
 use super::store::{self, Intent};
-use super::{Inner, PayError, Payee, TopupEvent, TopupState};
+use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupState};
 
 /// Why a payment that we never sent is unknown: its authorization had been used already.
 pub(super) const USED_BEFORE: &str = "used_before";
 
 impl Inner {
     /// The chain that a payment is read from, where one is read.
-    pub(super) fn chain_of(&self, _: &Network) -> Option<&Arc<dyn Chain>> {
-        self.chain.as_ref()
-    }
-
-    /// The facilitator that a payment goes to, and never another one.
-    pub(super) fn facilitator_of(&self, _: &Case) -> &Arc<dyn Facilitator> {
-        &self.facilitator
+    pub(super) fn chain_of(&self, network: &Network) -> Option<&Arc<dyn Chain>> {
+        let found = self.chains.iter().find(|(caip2, _)| *caip2 == network.caip2);
+        found.map(|(_, chain)| chain)
     }
 
     /// Writes the intent. Nothing when the top-up has its row already.
     pub(super) async fn intend(&self, case: &Case, payee: Payee) -> Result<Option<At>, PayError> {
-        let intent = Intent {
-            case,
-            keyed: payee.keyed,
-            facilitator_url: &self.settings.facilitator_url,
-            next_at: self.lease_end(self.clock.now()),
-        };
+        let intent = Intent { case, keyed: payee.keyed, next_at: self.lease_end(self.clock.now()) };
         let inserted = store::insert(&self.pool, &intent).await?;
         Ok(inserted.then_some(At { state: TopupState::Claimed, attempt: 0 }))
     }
 
     /// Verifies, settles and credits a claimed payment.
-    pub(super) async fn run(&self, mut case: Case, from: At) -> Result<(), PayError> {
-        let Some(verified) = self.may_be_sent(&case, from).await? else { return Ok(()) };
-        // The attempt commits before bytes are sent, so that a restart is never "first".
+    pub(super) async fn run(
+        &self,
+        mut case: Case,
+        from: At,
+        checked: &Checked,
+    ) -> Result<(), PayError> {
+        let Some(verified) = self.may_be_sent(&mut case, from, checked).await? else {
+            return Ok(());
+        };
+        // The attempt commits before bytes are sent, so that a restart is never "first"; and with it
+        // to whom they are sent.
         let step = Step {
             event: TopupEvent::Send,
             reason: None,
             transaction: None,
-            detail: json!({ "attempt": from.attempt.saturating_add(1) }),
-            notes: vec![verified],
+            detail: json!({
+                "attempt": from.attempt.saturating_add(1),
+                "facilitator": self.facilitators.host_of_record(&case.facilitator_url),
+                "x402_version": case.asked_version.number(),
+            }),
+            notes: verified,
         };
         let Some(at) = self.advance(&case, from, &step).await? else { return Ok(()) };
         case.sent = true;
@@ -60,44 +63,48 @@ impl Inner {
 
     /// Sends a payment to `/settle`, whose attempt is on record, and does what the answer means.
     pub(super) async fn settle(&self, case: &Case, at: At, first: bool) -> Result<(), PayError> {
-        let facilitator = self.facilitator_of(case);
-        let expected = case.expected();
-        let Heard { outcome, kept } = facilitator
-            .settle(case.version, &case.payload, &case.requirements, &expected, first)
-            .await;
+        let Heard { outcome, kept } = self.ask_to_settle(case, first).await;
         let note = self.note("settle", json!({ "attempt": at.attempt, "answer": kept }));
         self.conclude(case, at, first, outcome, note).await
     }
 
     /// Asks the facilitator, and the chain where it is read, whether the payment can be settled. A
     /// `no` leaves it refused: nothing was sent, and the same payment may come again.
-    async fn may_be_sent(&self, case: &Case, from: At) -> Result<Option<Note>, PayError> {
+    async fn may_be_sent(
+        &self,
+        case: &mut Case,
+        from: At,
+        checked: &Checked,
+    ) -> Result<Option<Vec<Note>>, PayError> {
         if let Some(chain) = self.chain_of(case.network) {
             match chain.authorization_used(&case.asset, &case.payer, &case.nonce).await {
                 Ok(false) => {}
                 Ok(true) => {
                     let found = self.note("chain", json!({ "authorization": "used" }));
-                    return self.used_before(case, from, found).await;
+                    return self.used_before(case, from, vec![found]).await;
                 }
                 Err(error) => {
                     tracing::warn!(topup.id = %case.id, %error, "chain cannot be read");
                     let failed = self.note("chain", json!({ "error": error.to_string() }));
-                    return self.refuse(case, from, "chain_unavailable", failed).await;
+                    return self.refuse(case, from, "chain_unavailable", vec![failed]).await;
                 }
             }
         }
-        let Heard { outcome, kept } =
-            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements).await;
-        let note = self.note("verify", json!({ "answer": kept }));
+        let Checked { payment, matched, routes } = checked;
+        let Verified { outcome, asked, notes } =
+            self.verify_in_turn(payment, matched, routes).await;
+        if let Some(route) = routes.get(asked) {
+            case.go_by(route, checked);
+        }
         match outcome {
-            VerifyOutcome::Valid { .. } => Ok(Some(note)),
+            VerifyOutcome::Valid { .. } => Ok(Some(notes)),
             VerifyOutcome::Invalid { reason, .. } if reason.contains("already_used") => {
-                self.used_before(case, from, note).await
+                self.used_before(case, from, notes).await
             }
-            VerifyOutcome::Invalid { reason, .. } => self.refuse(case, from, &reason, note).await,
+            VerifyOutcome::Invalid { reason, .. } => self.refuse(case, from, &reason, notes).await,
             VerifyOutcome::Unavailable { detail } => {
                 tracing::warn!(topup.id = %case.id, detail, "facilitator cannot be asked");
-                self.refuse(case, from, "facilitator_unavailable", note).await
+                self.refuse(case, from, "facilitator_unavailable", notes).await
             }
         }
     }
@@ -107,9 +114,9 @@ impl Inner {
         case: &Case,
         from: At,
         reason: &str,
-        note: Note,
-    ) -> Result<Option<Note>, PayError> {
-        let step = Step::because(TopupEvent::Refuse, reason, vec![note]);
+        notes: Vec<Note>,
+    ) -> Result<Option<Vec<Note>>, PayError> {
+        let step = Step::because(TopupEvent::Refuse, reason, notes);
         self.advance(case, from, &step).await?;
         Ok(None)
     }
@@ -119,9 +126,9 @@ impl Inner {
         &self,
         case: &Case,
         from: At,
-        note: Note,
-    ) -> Result<Option<Note>, PayError> {
-        let step = Step::because(TopupEvent::Lose, USED_BEFORE, vec![note]);
+        notes: Vec<Note>,
+    ) -> Result<Option<Vec<Note>>, PayError> {
+        let step = Step::because(TopupEvent::Lose, USED_BEFORE, notes);
         self.advance(case, from, &step).await?;
         Ok(None)
     }

@@ -72,7 +72,7 @@ impl TopUps {
             None => self.take_up_refused(&case).await?,
         };
         if let Some(taken) = taken {
-            inner.run(case, taken).await?;
+            inner.run(case, taken, &checked).await?;
             return Ok(TopupId(holder.subject));
         }
         let record = self.record(case.id).await?.ok_or(PayError::Interrupted)?;

@@ -25,7 +25,7 @@ use bursar::ground::{Amount, BookId, Clock, Entropy, Mode, ShiftedClock, SystemE
 use bursar::http::{AppState, Gauge, HttpSettings, Metrics, routes, serve};
 use bursar::ledger::{Engine, EngineSettings};
 use bursar::x402::chain::{Chain, RpcChain, RpcSettings};
-use bursar::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
+use bursar::x402::facilitator::{Connector, FacilitatorSettings, Facilitators, Listing};
 use bursar::x402::sandbox::Sandbox;
 use bursar::x402::topup::{PayError, Resolving, TopUps, TopupSettings, Wallets};
 use bursar::x402::{Address, Network};
@@ -64,8 +64,8 @@ pub struct Setup {
 
 /// How a service is paid.
 pub struct Payments {
-    /// Who settles: the service's own sandbox, unless another one is named.
-    pub facilitator_url: Option<String>,
+    /// Who settles, the preferred one first: the service's own sandbox, unless others are named.
+    pub facilitators: Vec<String>,
     pub settle_timeout: Duration,
     pub pay_to: Address,
     pub min_amount: Amount,
@@ -83,7 +83,7 @@ impl Default for Setup {
 impl Default for Payments {
     fn default() -> Self {
         Self {
-            facilitator_url: None,
+            facilitators: Vec::new(),
             settle_timeout: Duration::from_secs(60),
             pay_to: Address::new([9; 20]),
             min_amount: dollars("0.01"),
@@ -328,14 +328,18 @@ fn open_topups(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> TopUps {
-    let own = || format!("{url}/sandbox/facilitator");
-    let facilitator_url = payments.facilitator_url.unwrap_or_else(own);
+    let own = || vec![format!("{url}/sandbox/facilitator")];
+    let urls = if payments.facilitators.is_empty() { own() } else { payments.facilitators };
+    let listing = |url: String| Listing { recorded: url.clone(), url, network: None };
+    let listings: Vec<_> = urls.into_iter().map(listing).collect();
     let times = FacilitatorSettings {
         settle_timeout: payments.settle_timeout,
         verify_pause: Duration::from_millis(5),
         ..FacilitatorSettings::default()
     };
-    let facilitator = HttpFacilitator::new(&facilitator_url, times);
+    let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
+    let connector = Connector { settings: times, cdp: None, clock: clock_of, entropy: entropy_of };
+    let facilitators = Facilitators::open(&listings, connector).unwrap();
     let settings = TopupSettings {
         networks: vec![network()],
         pay_to: payments.pay_to,
@@ -343,21 +347,21 @@ fn open_topups(
         default_amount: dollars("1.00"),
         min_amount: payments.min_amount,
         max_amount: dollars("1000.00"),
-        facilitator_url,
         patience: Duration::from_secs(10),
         lease: Duration::from_secs(60),
         resolving: payments.resolving,
         confirm_interval: Duration::from_secs(5),
     };
-    let chain = payments.rpc_url.map(|url| {
+    let chains = payments.rpc_url.map(|url| {
         let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&url, RpcSettings::default()).unwrap());
-        chain
+        (network().caip2, chain)
     });
+    let chains = chains.into_iter().collect();
     let topups = TopUps::new(
         pool.clone(),
         engine.clone(),
-        Arc::new(facilitator.unwrap()),
-        chain,
+        facilitators,
+        chains,
         clock.clone(),
         entropy.clone(),
         settings,

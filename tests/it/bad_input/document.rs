@@ -152,6 +152,11 @@ impl Document {
                 "enum" => of.as_array().unwrap().contains(value),
                 "items" | "minItems" | "maxItems" => self.fits_list(rule, of, value)?,
                 "properties" | "additionalProperties" => self.fits_members(schema, value)?,
+                "propertyNames" => {
+                    let mut names =
+                        value.as_object().into_iter().flat_map(|members| members.keys());
+                    names.all(|name| self.fits(of, &Value::from(name.as_str())).is_ok())
+                }
                 _ => fits_plain(rule, of, value),
             };
             if !good {

@@ -93,6 +93,12 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             wrong(but("network", json!("eip155:1")), "network"),
             wrong(but("network", json!("a\u{0}")), "network"),
         ],
+        "POST /sandbox/faults" => vec![
+            wrong(but("seconds", json!(0)), "seconds"),
+            wrong(but("seconds", json!(121)), "seconds"),
+            wrong(but("fault", json!("lost")), "seconds"),
+            wrong(but("network", json!("eip155:1")), "network"),
+        ],
         "GET /sandbox/balance/{address}" => {
             let network = Ask { path: format!("{}?network=eip155:1", ask.path), ..ask.clone() };
             vec![other("unknown network", network, WRONG)]

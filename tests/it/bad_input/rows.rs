@@ -77,6 +77,13 @@ pub fn row(world: &World, name: &str) -> Row {
             let address = world.wallet.address();
             (NOBODY, Some(json!({"address": address, "amount": "1.00", "network": "base-sepolia"})))
         }
+        "POST /sandbox/faults" => {
+            let address = world.wallet.address();
+            let network = "base-sepolia";
+            let fault =
+                json!({"address": address, "fault": "slow", "seconds": 1, "network": network});
+            (NOBODY, Some(fault))
+        }
         unknown => panic!("{unknown} has no row: say who may ask and what a good request says"),
     };
     Row { roles, body }

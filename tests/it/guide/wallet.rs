@@ -45,11 +45,12 @@ impl Signer {
                 }
                 values.set(name, header::encode(&payment));
             }
-            "payment_v1" => {
-                fresh_window(values, "_v1");
+            "payment_v1" | "payment_rehearsed" => {
+                let suffix = name.trim_start_matches("payment");
+                fresh_window(values, suffix);
                 let authorization = parse(text)?["payload"]["authorization"].to_string();
                 let message = parse(&values.fill(&authorization)?)?;
-                values.set("signature_v1", self.sign_transfer(&message)?);
+                values.set(&format!("signature{suffix}"), self.sign_transfer(&message)?);
                 values.set(name, header::encode(&parse(&values.fill(text)?)?));
             }
             "siwx_message" => {

@@ -2,6 +2,7 @@
 //! `x402-fetch` (V1) and Python's `x402`, the official facilitator, and a USDC-like token. The
 //! service is the real binary.
 
+mod conversion;
 mod python;
 mod recovery;
 mod reorg;
@@ -37,8 +38,18 @@ impl Stage {
     async fn set_with(database: &TestDatabase, reads_chain: bool) -> Self {
         let world = Arc::new(World::start().await);
         let facilitator = world.facilitator.clone();
+        Self::set_in(world, database, &facilitator, reads_chain).await
+    }
+
+    /// The same with a facilitator at this URL, for which the world's may stand.
+    async fn set_in(
+        world: Arc<World>,
+        database: &TestDatabase,
+        facilitator: &str,
+        reads_chain: bool,
+    ) -> Self {
         let mut variables =
-            vec![("BURSAR_FACILITATOR_URL", facilitator.as_str()), ("BURSAR_PAY_TO", PAY_TO)];
+            vec![("BURSAR_FACILITATOR_URL", facilitator), ("BURSAR_PAY_TO", PAY_TO)];
         let rpc = world.rpc.clone();
         if reads_chain {
             variables.push(("BURSAR_RPC_URL", rpc.as_str()));

@@ -1,6 +1,7 @@
 //! Wrong settings in test mode, which need no database to be refused.
 
 use super::process::Bursar;
+use crate::peer::{Act, Peer};
 
 #[tokio::test]
 async fn test_mode_takes_no_real_money() {
@@ -84,4 +85,14 @@ async fn an_address_that_is_taken_is_named() {
         let ended = Bursar::new(&[command]).set("BURSAR_BIND", &address).run().await;
         ended.refused(1, &[&address, "is taken", "set BURSAR_BIND"]);
     }
+}
+
+#[tokio::test]
+async fn a_node_of_another_chain_is_refused_before_anything_is_touched() {
+    let peer = Peer::start(vec![Act::Answer(200, r#"{"result":"0x2105"}"#.to_owned())]).await;
+    let nowhere = "postgres://bursar_service@127.0.0.1:1/bursar";
+    let serve = Bursar::new(&["serve"]).set("DATABASE_URL", nowhere);
+    let ended = serve.set("BURSAR_RPC_URL", &peer.url).run().await;
+    ended.refused(1, &["the node is of chain 8453, and chain 84532 is wanted"]);
+    assert_eq!(peer.requests().len(), 1);
 }

@@ -2,9 +2,10 @@
 //! whatever facilitators have been seen to do.
 
 pub mod buyer;
+mod choice;
 mod crash;
 mod faults;
-mod front;
+pub mod front;
 mod fuzz;
 mod identity;
 mod keys;
@@ -17,9 +18,11 @@ mod paid;
 mod parked;
 mod proven;
 mod race;
+mod rehearsal;
 mod resolve;
 mod restored;
 mod unpaid;
+mod versions;
 
 use std::sync::Arc;
 
@@ -53,7 +56,7 @@ impl Stage {
 
     pub async fn set_with(database: TestDatabase, payments: Payments) -> Self {
         let front = Front::start().await;
-        let payments = Payments { facilitator_url: Some(front.url.clone()), ..payments };
+        let payments = Payments { facilitators: vec![front.url.clone()], ..payments };
         let setup = Setup { payments, ..Setup::default() };
         let api = Api::start_on(Arc::new(database), setup).await;
         front.stand_before(format!("{}/sandbox/facilitator", api.url));

@@ -32,6 +32,7 @@ pub(super) enum Reason {
     TokenVersion,
     NonceUsed,
     Balance,
+    AskedFor,
     Unexpected,
 }
 
@@ -56,6 +57,7 @@ impl Reason {
             Self::TokenVersion => "invalid_exact_evm_token_version_mismatch",
             Self::NonceUsed => "invalid_exact_evm_nonce_already_used",
             Self::Balance => "invalid_exact_evm_insufficient_balance",
+            Self::AskedFor => "insufficient_funds",
             Self::Unexpected => "unexpected_error",
         }
     }
@@ -80,6 +82,7 @@ impl Reason {
             Self::TokenVersion => "extra.version is not the token's",
             Self::NonceUsed => "the nonce was used",
             Self::Balance => "the payer has not enough test dollars; the faucet gives some",
+            Self::AskedFor => "the refusal that was asked for",
             Self::Unexpected => "the sandbox's database failed",
         }
     }

@@ -9,7 +9,7 @@ use crate::x402::topup::case::{At, Case, instant};
 use crate::x402::topup::resolver::{Due, Standing};
 use crate::x402::topup::{OpenTopup, TopupState};
 
-use super::amount;
+use super::{amount, version};
 
 /// The columns that whoever works on a top-up needs.
 struct Row {
@@ -19,6 +19,8 @@ struct Row {
     attempt: i32,
     amount: i64,
     x402_version: i16,
+    facilitator_url: String,
+    asked_version: Option<i16>,
     network: String,
     asset: String,
     payer: String,
@@ -40,7 +42,7 @@ impl Row {
         let case = Case {
             id: TopupId(self.topup_id),
             account: BookId(self.book_id),
-            version: if self.x402_version == 1 { 1 } else { 2 },
+            version: version(self.x402_version),
             network: Network::by_caip2(&self.network)?,
             asset: self.asset,
             payer: self.payer,
@@ -49,6 +51,8 @@ impl Row {
             amount: amount(self.amount),
             valid_before: instant(self.valid_before),
             payload: self.payload,
+            facilitator_url: self.facilitator_url,
+            asked_version: version(self.asked_version.unwrap_or(self.x402_version)),
             requirements: self.requirements,
             sent: self.sent_at.is_some(),
             created_at: self.created_at,
@@ -79,7 +83,8 @@ pub(in crate::x402::topup) async fn take_due(
            and t.topup_id = due.topup_id
          returning t.book_id, t.topup_id, t.state, t.attempt, t.amount, t.x402_version, t.network,
            t.asset, t.payer, t.nonce, t.pay_to, t.valid_before, t.payload, t.requirements,
-           t.sent_at, t.settlement_tx, t.created_at, t.updated_at",
+           t.sent_at, t.settlement_tx, t.created_at, t.updated_at, t.facilitator_url,
+           t.asked_version",
         at,
         lease_end,
         read,
@@ -99,7 +104,7 @@ pub(in crate::x402::topup) async fn case_of(
         Row,
         "select book_id, topup_id, state, attempt, amount, x402_version, network, asset, payer,
            nonce, pay_to, valid_before, payload, requirements, sent_at, settlement_tx, created_at,
-           updated_at
+           updated_at, facilitator_url, asked_version
          from topup where slot = $1 and topup_id = $2",
         id.slot().sql(),
         id.0

@@ -3,10 +3,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ground::{BookId, TopupId};
-use crate::x402::Version;
 use crate::x402::topup::{AuditEntry, TopupRecord, TopupState};
 
-use super::amount;
+use super::{amount, version};
 
 /// How many entries of an audit trail are shown: the newest.
 const ENTRIES_MAX: i64 = 200;
@@ -42,7 +41,7 @@ impl Row {
             account: BookId(self.book_id),
             state: TopupState::from_name(&self.state)?,
             amount: amount(self.amount),
-            version: if self.x402_version == 1 { Version::V1 } else { Version::V2 },
+            version: version(self.x402_version),
             network: self.network,
             asset: self.asset,
             payer: self.payer,

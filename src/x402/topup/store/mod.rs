@@ -10,6 +10,7 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::ground::{Amount, TopupId};
+use crate::x402::Version;
 
 use super::case::{At, Case};
 
@@ -22,11 +23,15 @@ fn amount(micros: i64) -> Amount {
     Amount::from_micros(micros).unwrap_or_default()
 }
 
+/// A CHECK allows no other version.
+fn version(number: i16) -> Version {
+    if number == 1 { Version::V1 } else { Version::V2 }
+}
+
 /// What is written before anything is sent.
 pub(super) struct Intent<'a> {
     pub(super) case: &'a Case,
     pub(super) keyed: bool,
-    pub(super) facilitator_url: &'a str,
     /// The end of the lease of whoever writes it.
     pub(super) next_at: DateTime<Utc>,
 }
@@ -38,27 +43,28 @@ pub(super) async fn insert(pool: &PgPool, intent: &Intent<'_>) -> Result<bool, s
     let inserted = sqlx::query!(
         "insert into topup (slot, book_id, topup_id, state, amount, x402_version, network, asset,
            payer, nonce, pay_to, valid_before, facilitator_url, payload, requirements, keyed,
-           next_at, created_at, updated_at)
+           next_at, created_at, updated_at, asked_version)
          values ($1, $2, $3, 'claimed', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-           $17, $17)
+           $17, $17, $18)
          on conflict do nothing",
         case.account.slot().sql(),
         case.account.0,
         case.id.0,
         case.amount.micros(),
-        i16::from(case.version),
+        i16::from(case.version.number()),
         case.network.caip2,
         case.asset,
         case.payer,
         case.nonce,
         case.pay_to,
         case.valid_before.timestamp(),
-        intent.facilitator_url,
+        case.facilitator_url,
         case.payload,
         case.requirements,
         intent.keyed,
         intent.next_at,
-        case.created_at
+        case.created_at,
+        i16::from(case.asked_version.number())
     )
     .execute(pool)
     .await?;
@@ -78,9 +84,10 @@ pub(super) async fn copy_for_wallet(
     sqlx::query!(
         "insert into topup (slot, book_id, topup_id, state, amount, x402_version, network, asset,
            payer, nonce, pay_to, valid_before, facilitator_url, payload, requirements, keyed,
-           next_at, created_at, updated_at)
+           next_at, created_at, updated_at, asked_version)
          select $4, $5, $6, 'claimed', amount, x402_version, network, asset, payer, nonce, pay_to,
-           valid_before, facilitator_url, payload, requirements, false, $8, created_at, $7
+           valid_before, facilitator_url, payload, requirements, false, $8, created_at, $7,
+           asked_version
          from topup where slot = $1 and book_id = $2 and topup_id = $3
          on conflict do nothing",
         case.account.slot().sql(),
@@ -118,7 +125,8 @@ pub(super) struct Move<'a> {
 }
 
 /// Takes a step and writes its audit entries, in one statement. False when the top-up was not there
-/// any more, or is superseded and shall be taken up again.
+/// any more, or is superseded and shall be taken up again. With the step after which bytes are sent
+/// goes to whom they are sent.
 pub(super) async fn advance(
     pool: &PgPool,
     case: &Case,
@@ -129,7 +137,10 @@ pub(super) async fn advance(
            update topup set state = $6, attempt = $7, reason = $8,
              settlement_tx = case $6 when 'rejected' then null else coalesce($9, settlement_tx) end,
              sent_at = case $6 when 'settling' then $10 when 'refused' then null else sent_at end,
-             updated_at = case when state = $6 then updated_at else $10 end, next_at = $11
+             updated_at = case when state = $6 then updated_at else $10 end, next_at = $11,
+             facilitator_url = case $6 when 'settling' then $16 else facilitator_url end,
+             asked_version = case $6 when 'settling' then $17 else asked_version end,
+             requirements = case $6 when 'settling' then $18 else requirements end
            where slot = $1 and book_id = $2 and topup_id = $3 and state = $4 and attempt = $5
              and ($6 <> 'claimed' or superseded_by is null)
            returning slot, topup_id)
@@ -152,6 +163,9 @@ pub(super) async fn advance(
         &step.entries.iter().map(|e| e.at).collect::<Vec<_>>(),
         &step.entries.iter().map(|e| e.kind.to_owned()).collect::<Vec<_>>(),
         &step.entries.iter().map(|e| e.detail.clone()).collect::<Vec<_>>(),
+        case.facilitator_url,
+        i16::from(case.asked_version.number()),
+        case.requirements,
     )
     .execute(pool)
     .await?;

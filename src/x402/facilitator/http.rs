@@ -1,107 +1,21 @@
-//! Talking to a facilitator: the service that checks a signed payment and brings it to the chain.
+//! A facilitator behind HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::{RequestBuilder, Url};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Value, json};
 
-use super::classify::{Expected, SettleOutcome, VerifyOutcome, classify_settle, classify_verify};
-use super::exchange::{Answer, Bounds, Exchange, ExchangeError};
-use super::heard::Heard;
-
-/// Whoever verifies and settles payments for us.
-pub trait Facilitator: Send + Sync {
-    /// The kinds of payment it serves.
-    fn supported(&self) -> BoxFuture<'_, Result<Supported, FacilitatorError>>;
-
-    /// Asks whether a payment could be settled. It moves nothing and promises nothing.
-    fn verify<'a>(
-        &'a self,
-        version: u8,
-        payload: &'a Value,
-        requirements: &'a Value,
-    ) -> BoxFuture<'a, Heard<VerifyOutcome>>;
-
-    /// Settles a payment, once: it is never repeated here.
-    ///
-    /// `first_attempt` says that this authorization was never sent to any `/settle` before. The
-    /// attempt is on record before this is called, and the call is not dropped before it ends.
-    fn settle<'a>(
-        &'a self,
-        version: u8,
-        payload: &'a Value,
-        requirements: &'a Value,
-        expected: &'a Expected<'a>,
-        first_attempt: bool,
-    ) -> BoxFuture<'a, Heard<SettleOutcome>>;
-}
-
-/// Why a facilitator cannot be used or asked.
-#[derive(Debug, thiserror::Error)]
-pub enum FacilitatorError {
-    /// Its address is not one. The address is left out, since it may carry a key.
-    #[error("the facilitator's address is not an http or https URL")]
-    Address,
-    /// The HTTP client cannot be built.
-    #[error("the HTTP client cannot be built")]
-    Client(#[source] reqwest::Error),
-    /// It gave no answer.
-    #[error("the facilitator gave no answer: {detail}")]
-    Unreachable {
-        /// What went wrong.
-        detail: String,
-    },
-    /// Its answer is not what was asked for.
-    #[error("the facilitator answered {status} with something unreadable")]
-    Unreadable {
-        /// The HTTP status.
-        status: u16,
-    },
-}
-
-/// One kind of payment that a facilitator serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// The version of the protocol.
-    pub version: u64,
-    /// The payment scheme.
-    pub scheme: String,
-    /// The network: CAIP-2 in version 2, a short name in version 1.
-    pub network: String,
-}
-
-/// What a facilitator serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Supported {
-    /// Each kind it listed; entries that cannot be read are left out.
-    pub kinds: Vec<Kind>,
-}
-
-impl Supported {
-    /// Reads the answer of `/supported`; `None` when it has no list of kinds.
-    pub fn read(body: &[u8]) -> Option<Self> {
-        let answer: Value = serde_json::from_slice(body).ok()?;
-        let kinds = answer.get("kinds")?.as_array()?.iter().filter_map(|kind| {
-            Some(Kind {
-                version: kind.get("x402Version")?.as_u64()?,
-                scheme: kind.get("scheme")?.as_str()?.to_owned(),
-                network: kind.get("network")?.as_str()?.to_owned(),
-            })
-        });
-        Some(Self { kinds: kinds.collect() })
-    }
-
-    /// Whether `exact` payments on a network are served. The network goes by its CAIP-2 id in
-    /// version 2 and by its short name in version 1, and is looked up by the exact name.
-    pub fn supports(&self, version: u8, network: &str) -> bool {
-        let version = u64::from(version);
-        self.kinds.iter().any(|kind| {
-            kind.version == version && kind.scheme == "exact" && kind.network == network
-        })
-    }
-}
+use super::super::classify::{
+    Expected, SettleOutcome, VerifyOutcome, classify_settle, classify_verify,
+};
+use super::super::exchange::{Answer, Bounds, Exchange, ExchangeError};
+use super::super::heard::Heard;
+use super::{CdpKey, Facilitator, FacilitatorError, Supported};
+use crate::ground::{Clock, Entropy};
 
 /// How long a facilitator is waited for, and how much it may say.
 #[derive(Clone, Copy, Debug)]
@@ -133,11 +47,46 @@ impl Default for FacilitatorSettings {
     }
 }
 
+/// What it takes to talk to any facilitator.
+#[derive(Clone)]
+pub struct Connector {
+    /// How long it is waited for.
+    pub settings: FacilitatorSettings,
+    /// The key for Coinbase's facilitator. No other host ever gets a token made with it.
+    pub cdp: Option<CdpKey>,
+    /// The time, for tokens and refreshes.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for tokens and refreshes.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Connector {
+    /// The facilitator at a URL.
+    pub fn open(&self, url: &str) -> Result<HttpFacilitator, FacilitatorError> {
+        let mut facilitator = HttpFacilitator::new(url, self.settings)?;
+        let key = self.cdp.as_ref().filter(|key| key.is_for(&facilitator.url));
+        facilitator.signer = key.map(|key| Signer {
+            key: key.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+        });
+        Ok(facilitator)
+    }
+}
+
+/// Whoever makes the token of each request.
+struct Signer {
+    key: CdpKey,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
 /// A facilitator at a URL.
 pub struct HttpFacilitator {
     url: Url,
     exchange: Exchange,
     settings: FacilitatorSettings,
+    signer: Option<Signer>,
 }
 
 impl HttpFacilitator {
@@ -158,7 +107,7 @@ impl HttpFacilitator {
             idle_max: 0,
         };
         let exchange = Exchange::new(&bounds).map_err(FacilitatorError::Client)?;
-        Ok(Self { url, exchange, settings })
+        Ok(Self { url, exchange, settings, signer: None })
     }
 
     fn endpoint(&self, name: &str) -> Url {
@@ -170,11 +119,26 @@ impl HttpFacilitator {
     }
 
     fn post(&self, name: &str, body: &Value) -> RequestBuilder {
-        self.exchange.client().post(self.endpoint(name)).json(body)
+        self.request(Method::POST, name).json(body)
+    }
+
+    /// A request, with a token of its own where the facilitator asks for one: a token is good for
+    /// one method and path, and for two minutes.
+    fn request(&self, method: Method, name: &str) -> RequestBuilder {
+        let url = self.endpoint(name);
+        let token = self.signer.as_ref().and_then(|signer| {
+            let at = signer.clock.now();
+            signer.key.bearer(method.as_str(), &url, at, signer.entropy.as_ref())
+        });
+        let request = self.exchange.client().request(method, url);
+        match token {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
     }
 
     async fn ask_supported(&self) -> Result<Supported, FacilitatorError> {
-        let request = self.exchange.client().get(self.endpoint("supported"));
+        let request = self.request(Method::GET, "supported");
         let sent = self.exchange.send(request, self.settings.supported_timeout).await;
         let Answer { status, body } =
             sent.map_err(|error| FacilitatorError::Unreachable { detail: error.to_string() })?;
@@ -304,23 +268,6 @@ fn without_nulls(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_are_read_leniently_and_looked_up_exactly() {
-        let body =
-            br#"{"kinds":[{"x402Version":2,"scheme":"exact","network":"eip155:84532","extra":{}},
-            {"x402Version":1,"scheme":"exact","network":"base-sepolia"}, 7, {"scheme":"exact"},
-            {"x402Version":2,"scheme":"upto","network":"eip155:8453"}],"more":1}"#;
-        let supported = Supported::read(body).unwrap();
-        assert_eq!(supported.kinds.len(), 3);
-        assert!(supported.supports(2, "eip155:84532"));
-        assert!(supported.supports(1, "base-sepolia"));
-        assert!(!supported.supports(1, "eip155:84532"));
-        assert!(!supported.supports(2, "eip155:8453"), "another scheme");
-        for garbage in ["", "[]", "{}", r#"{"kinds":{}}"#] {
-            assert_eq!(Supported::read(garbage.as_bytes()), None, "{garbage}");
-        }
-    }
 
     #[test]
     fn nulls_are_not_sent() {
