@@ -12,8 +12,8 @@ use super::payment;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
-    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings, SignupSettings,
-    TopupSettings,
+    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings,
+    SignupSettings, TopupSettings,
 };
 use super::url::postgres as postgres_url;
 use super::values::{key_hash, proxies};

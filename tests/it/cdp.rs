@@ -89,7 +89,7 @@ async fn each_request_has_a_token_of_its_own_for_just_that_request() {
     facilitator.supported().await.unwrap();
     facilitator.verify(2, &json!({}), &json!({})).await;
     let settled = facilitator.settle(2, &json!({}), &json!({}), &EXPECTED, true).await;
-    assert!(matches!(settled, SettleOutcome::Settled { .. }), "{settled:?}");
+    assert!(matches!(settled.outcome, SettleOutcome::Settled { .. }), "{settled:?}");
     let requests = peer.requests();
     let made: Vec<_> = requests.iter().map(|request| opened(&token(request).unwrap())).collect();
     let uris: Vec<_> = made.iter().map(|[_, claims]| claims["uris"].clone()).collect();

@@ -2,9 +2,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::ground::{Amount, BookId, TopupId};
-use crate::x402::{Network, Version};
 use crate::x402::chain::{ChainPayment, Evidence};
 use crate::x402::classify::Expected;
+use crate::x402::{Network, Version};
 
 use super::{Checked, TopupState};
 

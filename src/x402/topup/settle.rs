@@ -28,11 +28,7 @@ impl Inner {
 
     /// Writes the intent. Nothing when the top-up has its row already.
     pub(super) async fn intend(&self, case: &Case, payee: Payee) -> Result<Option<At>, PayError> {
-        let intent = Intent {
-            case,
-            keyed: payee.keyed,
-            next_at: self.lease_end(self.clock.now()),
-        };
+        let intent = Intent { case, keyed: payee.keyed, next_at: self.lease_end(self.clock.now()) };
         let inserted = store::insert(&self.pool, &intent).await?;
         Ok(inserted.then_some(At { state: TopupState::Claimed, attempt: 0 }))
     }

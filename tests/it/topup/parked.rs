@@ -142,7 +142,7 @@ fn two_replicas_never_work_on_one_at_once() {
         let stage = Stage::set(db).await;
         let setup = crate::api::Setup {
             payments: crate::api::Payments {
-                facilitator_url: Some(stage.front.url.clone()),
+                facilitators: vec![stage.front.url.clone()],
                 ..Default::default()
             },
             ..Default::default()
