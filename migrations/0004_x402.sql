@@ -55,7 +55,7 @@ grant insert (slot, book_id, topup_id, state, amount, x402_version, network, ass
               pay_to, valid_before, facilitator_url, asked_version, payload, requirements, keyed,
               next_at, created_at, updated_at) on topup to bursar_service;
 grant update (state, attempt, sent_at, next_at, superseded_by, settlement_tx, reason, updated_at,
-              credited_at, facilitator_url, asked_version, requirements)
+              credited_at, facilitator_url, asked_version, requirements, payload, x402_version)
   on topup to bursar_service;
 
 -- What the facilitator and the chain said, and what was decided from it. Never the signature.
@@ -171,8 +171,9 @@ grant update (dropped_at, nonce, met_at) on sandbox_fault to bursar_service;
 -- A payment that may have been sent goes to no other facilitator, and as it went.
 create trigger topup_facilitator_is_final after update on topup for each row
   when (old.state not in ('claimed', 'refused') and
-        (new.facilitator_url, new.asked_version, new.requirements)
-          is distinct from (old.facilitator_url, old.asked_version, old.requirements))
+        (new.facilitator_url, new.asked_version, new.requirements, new.payload, new.x402_version)
+          is distinct from (old.facilitator_url, old.asked_version, old.requirements, old.payload,
+                            old.x402_version))
   execute function refuse_step();
 
 -- What is credited stays; what is rejected stays, unless the chain proves that it was paid.

@@ -184,6 +184,9 @@ codes! {
     PaymentBoundElsewhere: "payment_bound_elsewhere", 409, false, "use_other_account", "",
         "This payment belongs to another account",
         "Present it with the account that presented it first.";
+    PaymentNonceUsed: "payment_nonce_used", 409, false, "sign_new_payment", "",
+        "This nonce came with another authorization",
+        "Present the first authorization again, or sign one with a nonce of its own.";
     TopupBelowMinimum: "topup_below_minimum", 422, false, "change_amount", "",
         "The top-up is too small",
         "Ask for at least the minimum.";

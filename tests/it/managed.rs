@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bursar::db::managed::{
-    Account, ManagedError, ManagedPostgres, Role, clean_command, default_root, find_binaries,
-    install, is_root, move_aside,
+    Account, ManagedError, ManagedPostgres, Role, Surroundings, clean_command, default_root,
+    find_binaries, install, is_root, move_aside,
 };
 use chrono::DateTime;
 use sqlx::{Connection, PgConnection};
@@ -273,6 +274,30 @@ async fn a_failing_server_shows_its_last_words() {
     fs::write(&config, "no_such_setting = 1\n").unwrap();
     let error = ManagedPostgres::start(&dir.0, &surroundings()).await.unwrap_err().to_string();
     assert!(error.contains("no_such_setting"), "{error}");
+}
+
+#[tokio::test]
+async fn a_build_without_the_quick_compression_starts_all_the_same() {
+    let (dir, bin) = (Dir::new(), Dir::new());
+    start(&dir.0).await.stop().await.unwrap();
+    let real = find_binaries(&surroundings(), None).unwrap();
+    fs::create_dir(&bin.0).unwrap();
+    for name in ["initdb", "pg_controldata"] {
+        symlink(real.program(name), bin.0.join(name)).unwrap();
+    }
+    let words = "invalid value for parameter \\\"wal_compression\\\": \\\"lz4\\\"";
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *wal_compression=lz4*) echo \"FATAL:  {words}\" >&2; exit 1;; esac\n\
+         exec '{}' \"$@\"\n",
+        real.program("postgres").display()
+    );
+    fs::write(bin.0.join("postgres"), script).unwrap();
+    fs::set_permissions(bin.0.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
+    let limited = Surroundings { explicit_bin: Some(bin.0.clone()), ..surroundings() };
+    let postgres = ManagedPostgres::start(&dir.0, &limited).await.unwrap();
+    let mut admin = connect(&postgres, Role::Admin).await;
+    assert_eq!(show(&mut admin, "wal_compression").await, "pglz");
+    postgres.stop().await.unwrap();
 }
 
 #[tokio::test]

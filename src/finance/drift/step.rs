@@ -133,7 +133,7 @@ pub(super) async fn lap(checker: &DriftChecker, turn: Turn) -> Result<Option<i64
     match turn {
         Turn::Rolling => move_on(&mut tx, &cursor, &turns, &done).await?,
         // A large book whose turns were taken here would else never end there.
-        Turn::Suspects if cursor.lapping => {
+        Turn::Suspects if cursor.lapping && cursor.sweep.is_none() => {
             let ahead = books::next(&mut tx, cursor.lap, LAP_BOOKS).await?;
             if done.last.is_some() && ahead.first().copied() == done.last {
                 move_on(&mut tx, &cursor, &ahead, &done).await?;

@@ -95,6 +95,10 @@ pub async fn topup(
         if !again {
             // Another request may be settling it at this moment: its answer is this one's too.
             let record = state.topups.follow(record.id).await.map_err(problem)?;
+            if matches!(record.state, TopupState::Refused | TopupState::Rejected) {
+                // What a backup has as not taken may have been taken since.
+                state.topups.refuse_while_restored().await.map_err(problem)?;
+            }
             let shown = Shown { version: payment.version, standing: Standing::Replayed };
             return present(&state, record, caller.as_ref(), shown).await;
         }
@@ -128,8 +132,11 @@ async fn paid(
             Payee { account: wallet?, keyed: false, named: false }
         }
     };
+    let identity = checked.identity();
     let record = state.topups.settle(checked, payee, key).await.map_err(problem)?;
-    let standing = if payee.named { Standing::Replayed } else { Standing::Brought };
+    // The answer may be another payment's, under the same idempotency key.
+    let own = (&record.payer, &record.nonce) == (&identity.payer, &identity.nonce);
+    let standing = if own && !payee.named { Standing::Brought } else { Standing::Replayed };
     present(state, record, caller.as_ref(), Shown { version, standing }).await
 }
 
@@ -314,6 +321,9 @@ pub(super) fn problem(error: PayError) -> Problem {
         }
         PayError::BoundElsewhere => Problem::new(Code::PaymentBoundElsewhere),
         PayError::KeyConflict { first } => Problem::new(Code::PaymentKeyConflict)
+            .detail(error.to_string())
+            .with("topup_id", first.to_string()),
+        PayError::OtherAuthorization { first } => Problem::new(Code::PaymentNonceUsed)
             .detail(error.to_string())
             .with("topup_id", first.to_string()),
         PayError::KeyInFlight => Problem::new(Code::IdempotencyInFlight).retry_after(1),

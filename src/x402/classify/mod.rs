@@ -175,8 +175,10 @@ pub fn classify_settle(
     }
     let reason = reason_in(&answer, &["errorReason", "error_reason"]);
     let known = REFUSED_BEFORE_BROADCAST.contains(&reason.as_str());
-    let answered = !(300..400).contains(&status);
-    if first_attempt && known && answered && named.is_empty() {
+    // A redirect or an error of the server's is no answer, whatever its body says.
+    let answered = status < 300 || (400..500).contains(&status);
+    let nothing_sent = named.is_empty() && !is_odd(&answer, "transaction");
+    if first_attempt && known && answered && nothing_sent {
         let message = text(&answer, "errorMessage").map(legible);
         return SettleOutcome::Rejected { reason, message };
     }
@@ -203,7 +205,7 @@ fn contradiction(
         Some("transaction_malformed".to_owned())
     } else if network != expected.network && Some(network) != expected.network_v1 {
         Some("network_mismatch".to_owned())
-    } else if !same_payer {
+    } else if !same_payer || is_odd(answer, "payer") {
         Some("payer_mismatch".to_owned())
     } else {
         None
@@ -221,6 +223,11 @@ fn answer_with(body: &[u8], verdict: &str) -> Option<(bool, Map<String, Value>)>
 /// A text field; null and other types are absent.
 fn text<'a>(answer: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     answer.get(key).and_then(Value::as_str)
+}
+
+/// Whether a field is there and no text.
+fn is_odd(answer: &Map<String, Value>, key: &str) -> bool {
+    answer.get(key).is_some_and(|value| !value.is_null() && !value.is_string())
 }
 
 fn is_success(status: u16) -> bool {

@@ -75,10 +75,18 @@ fn a_settlement_is_settled_rejected_or_unknown() {
         ),
         (500, success.to_string(), true, unknown("success_with_status_500", low.clone())),
         (302, success.to_string(), true, unknown("success_with_status_302", low.clone())),
-        // Known refusals are final on the first attempt only, whatever the status.
+        // Known refusals are final on the first attempt only, and not as a server's error.
         (200, failure(balance), true, rejected(balance)),
         (400, failure(balance), true, rejected(balance)),
-        (500, failure(balance), true, rejected(balance)),
+        (500, failure(balance), true, unknown(balance, None)),
+        (503, failure(balance), true, unknown(balance, None)),
+        (
+            400,
+            json!({"success": false, "errorReason": balance, "transaction": {"hash": hash()}})
+                .to_string(),
+            true,
+            unknown(balance, None),
+        ),
         (307, failure(balance), true, unknown(balance, None)),
         (200, failure(balance), false, unknown(balance, None)),
         (

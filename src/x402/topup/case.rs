@@ -120,6 +120,12 @@ impl Case {
         }
     }
 
+    /// Whether it moves the same money by the same time as the one of this nonce that was claimed.
+    pub(super) fn is_as_claimed(&self, claimed: &Self) -> bool {
+        (self.amount, &self.pay_to, self.valid_before)
+            == (claimed.amount, &claimed.pay_to, claimed.valid_before)
+    }
+
     /// Whether a moment is later than so long after the end of the authorization.
     pub(super) fn is_over(&self, at: DateTime<Utc>, by: TimeDelta) -> bool {
         self.valid_before.checked_add_signed(by).is_some_and(|end| at > end)

@@ -16,6 +16,8 @@ use super::{TopupEvent, TopupState, store};
 pub(super) struct CreditTopup {
     pub(super) account: BookId,
     pub(super) topup: TopupId,
+    /// What was paid. Nothing is credited where the top-up is of another amount.
+    pub(super) amount: Amount,
     pub(super) settlement_tx: String,
     /// When the money moved on the chain, where that is known.
     pub(super) effective_at: Option<DateTime<Utc>>,
@@ -49,6 +51,9 @@ impl Command for CreditTopup {
         let &TopupRow { state, amount } = rows.found.get(&key).ok_or(Fault::Annex("topup"))?;
         if state.after(TopupEvent::Credit) != Some(TopupState::Credited) {
             return Ok(Decision::nothing_due());
+        }
+        if amount != self.amount {
+            return Err(Fault::Annex("topup of another amount"));
         }
         rows.credited.push(Credited {
             account: self.account,

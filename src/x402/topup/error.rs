@@ -17,6 +17,8 @@ pub enum PayError {
     FacilitatorUnavailable { detail: String },
     #[error("the payment belongs to another account")]
     BoundElsewhere,
+    #[error("top-up {first} was claimed with another authorization of the same nonce")]
+    OtherAuthorization { first: TopupId },
     #[error("the idempotency key belongs to top-up {first}, which has other terms")]
     KeyConflict { first: TopupId },
     #[error("the first payment under this idempotency key is being taken")]

@@ -37,7 +37,7 @@ use crate::ledger::{Engine, is_restored};
 use super::chain::Chain;
 use super::classify::VerifyOutcome;
 use super::facilitator::{Facilitators, Route};
-use super::{Address, Matched, Payment, Terms, Window, match_payment};
+use super::{Address, Matched, Payment, PaymentIdentity, Terms, Window, match_payment};
 
 pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
@@ -82,6 +82,11 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// What makes it this payment and no other.
+    pub fn identity(&self) -> PaymentIdentity {
+        self.payment.identity()
+    }
+
     /// The paying wallet.
     pub fn payer(&self) -> Address {
         self.matched.payer

@@ -42,6 +42,8 @@ pub enum RulingError {
     Unread(#[source] ChainError),
     #[error("this top-up did not bring the payment: it is credited to the wallet that paid")]
     Stranger,
+    #[error("top-up {other} rests on {transaction}: one payment settles one top-up")]
+    Taken { transaction: String, other: TopupId },
     #[error("somebody else works on it at this moment; try again")]
     Busy,
     #[error(transparent)]
@@ -169,6 +171,11 @@ impl TopUps {
         }
         let transaction = transaction.to_ascii_lowercase();
         let Some(chain) = chain else {
+            let others = store::by_transaction(&self.0.pool, &transaction, 2).await;
+            let others = others.map_err(PayError::from)?;
+            if let Some(other) = others.iter().find(|other| other.id != case.id) {
+                return Err(RulingError::Taken { transaction, other: other.id });
+            }
             let note = self.0.note("chain", json!({ "read": false }));
             return Ok((Paid { transaction, evidence: None }, note));
         };

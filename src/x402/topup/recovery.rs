@@ -94,6 +94,7 @@ impl TopUps {
         let command = CreditTopup {
             account: record.account,
             topup: id,
+            amount: payment.amount,
             settlement_tx: payment.transaction.clone(),
             effective_at: Some(settled_at),
             sighting: Some(Sighting {

@@ -53,9 +53,7 @@ impl TopUps {
             return Ok(0);
         }
         let at = inner.clock.now();
-        let networks = inner.settings.networks.iter();
-        let read = networks.filter(|network| inner.chain_of(network).is_some());
-        let read: Vec<_> = read.map(|network| network.caip2.to_owned()).collect();
+        let read: Vec<_> = inner.chains.iter().map(|(network, _)| (*network).to_owned()).collect();
         let limit = i64::from(Self::STEP_MAX);
         let due = store::take_due(&inner.pool, at, inner.lease_end(at), &read, limit).await?;
         let count = due.len();
@@ -214,6 +212,12 @@ impl Inner {
                 self.credit(case, at, paid).await
             }
             Ok(sight) => {
+                // The logs do not say where; the transaction itself may.
+                if sight.finding == Finding::Lost
+                    && let Ok(evidence) = self.prove(case, &transaction).await
+                {
+                    return self.credit(case, at, Paid { transaction, evidence }).await;
+                }
                 tracing::error!(topup.id = %case.id, transaction, "settled, and not on the chain");
                 let note = self.note("chain", shown(&sight));
                 self.postpone(case, at, Some(self.later(case)), &[note]).await
@@ -247,11 +251,26 @@ impl Inner {
             let paid = Paid { transaction, evidence: Some(evidence) };
             return self.paid(case, at, paid, note).await;
         }
-        let over = case.is_over(sight.head.time, self.settings.resolving.margin);
-        let end = case.valid_before.checked_add_signed(self.settings.resolving.margin);
-        let next = end.filter(|_| !over && sight.finding == Finding::Unused);
-        // The service's clock may be ahead of the chain's.
-        let next = next.map(|next| next.max(self.later(case)));
+        let resolving = &self.settings.resolving;
+        let over = case.is_over(sight.head.time, resolving.margin);
+        let deep = |block: u64| sight.head.number.saturating_sub(block) >= resolving.confirmations;
+        let later = self.later(case);
+        let next = match &sight.finding {
+            Finding::Unused if over => None,
+            // The service's clock may be ahead of the chain's.
+            Finding::Unused => {
+                case.valid_before.checked_add_signed(resolving.margin).map(|end| end.max(later))
+            }
+            // A node's index of logs may lag behind its state.
+            Finding::Lost => {
+                let given_up = case.is_over(sight.head.time, resolving.park_after);
+                (!given_up).then_some(later)
+            }
+            Finding::Elsewhere { block, .. } | Finding::Canceled { block, .. } => {
+                (!deep(*block)).then_some(later)
+            }
+            Finding::Paid { .. } => Some(later),
+        };
         self.postpone(case, at, next, &[]).await
     }
 

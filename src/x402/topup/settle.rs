@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::x402::chain::{Chain, Evidence};
 use crate::x402::classify::{SettleOutcome, VerifyOutcome};
@@ -200,8 +201,8 @@ impl Inner {
     ) -> Result<Option<Evidence>, String> {
         let Some(chain) = self.chain_of(case.network) else { return Ok(None) };
         let payment = case.on_chain();
-        let mut waited = Duration::ZERO;
         let pause = Duration::from_millis(250);
+        let end = Instant::now() + self.settings.resolving.receipt_wait;
         loop {
             let missing = match chain.settlement(&payment, transaction).await {
                 Ok(evidence @ Evidence::Confirmed { .. }) => return Ok(Some(evidence)),
@@ -213,11 +214,10 @@ impl Inner {
                     "chain_unavailable".to_owned()
                 }
             };
-            if waited >= self.settings.resolving.receipt_wait {
+            if Instant::now() >= end {
                 return Err(missing);
             }
             tokio::time::sleep(pause).await;
-            waited = waited.saturating_add(pause);
         }
     }
 
@@ -236,6 +236,7 @@ impl Inner {
         let command = CreditTopup {
             account: case.account,
             topup: case.id,
+            amount: case.amount,
             settlement_tx: paid.transaction.clone(),
             effective_at: paid.effective_at(),
             sighting: paid.sighting(),

@@ -81,10 +81,16 @@ impl TopUps {
 
     /// Takes a refused payment up again, for the account it is bound to. Nothing when it is in
     /// another state, another request was faster, or another payment has taken its place.
+    ///
+    /// A wallet can sign one nonce many times, for this and for that amount. What was claimed is one
+    /// authorization: what is credited, looked for and waited for is that one's.
     async fn take_up_refused(&self, case: &Case) -> Result<Option<At>, PayError> {
         let Some(found) = store::case_of(&self.0.pool, case.id).await? else { return Ok(None) };
         if found.at.state != TopupState::Refused {
             return Ok(None);
+        }
+        if !case.is_as_claimed(&found.case) {
+            return Err(PayError::OtherAuthorization { first: case.id });
         }
         let step = Step {
             event: TopupEvent::TakeUp,

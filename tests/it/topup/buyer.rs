@@ -42,6 +42,20 @@ impl Buyer {
         self.sign_for(version, terms, now, 12 * 3600)
     }
 
+    /// The same with this nonce.
+    pub fn sign_nonce(
+        &self,
+        version: Version,
+        terms: &Answer,
+        now: DateTime<Utc>,
+        nonce: &Value,
+    ) -> Signed {
+        let mut bytes = [0; 32];
+        let digits = nonce.as_str().unwrap().trim_start_matches("0x");
+        hex::decode_to_slice(digits, &mut bytes).unwrap();
+        self.sign_with(version, terms, now, 12 * 3600, bytes)
+    }
+
     /// The same for so many seconds.
     pub fn sign_for(
         &self,
@@ -49,6 +63,19 @@ impl Buyer {
         terms: &Answer,
         now: DateTime<Utc>,
         seconds: u64,
+    ) -> Signed {
+        let mut nonce = [0; 32];
+        SystemEntropy.fill(&mut nonce);
+        self.sign_with(version, terms, now, seconds, nonce)
+    }
+
+    fn sign_with(
+        &self,
+        version: Version,
+        terms: &Answer,
+        now: DateTime<Utc>,
+        seconds: u64,
+        nonce: [u8; 32],
     ) -> Signed {
         let (required, chosen, amount, network) = match version {
             Version::V2 => {
@@ -65,8 +92,6 @@ impl Buyer {
             }
         };
         let now = u64::try_from(now.timestamp()).unwrap();
-        let mut nonce = [0; 32];
-        SystemEntropy.fill(&mut nonce);
         let authorization = Authorization {
             from: self.wallet.address(),
             to: chosen["payTo"].as_str().unwrap().parse().unwrap(),

@@ -4,9 +4,10 @@ use bursar::x402::{Version, header};
 use serde_json::{Value, json};
 
 use super::front::{Act, Says};
-use super::{Stage, VERSIONS, assert_unknown, network_name, receipt};
+use super::{Stage, TOPUP, VERSIONS, assert_unknown, network_name, receipt};
 use crate::api::Answer;
 use crate::support::postgres::run;
+use bursar::ground::Clock;
 
 /// A transaction that never happened.
 fn invented() -> String {
@@ -72,6 +73,33 @@ fn what_verify_refuses_is_refused_and_may_come_again() {
         }
         assert_eq!((stage.front.seen("verify").len(), stage.front.seen("settle").len()), (6, 2));
         stage.holds("2.00").await;
+    });
+}
+
+#[test]
+fn a_refused_nonce_is_not_taken_up_for_another_amount() {
+    run(|db| async move {
+        let stage = Stage::set(db).await;
+        for (version, [first, then]) in
+            VERSIONS.into_iter().zip([["9.00", "1.00"], ["1.00", "9.00"]])
+        {
+            let poor = "invalid_exact_evm_insufficient_balance";
+            let signed = stage.sign(version, first).await;
+            let refused = assert_refused(&stage.pay(&signed, "", first).await, version, poor);
+            stage.fund(then).await;
+            let terms = stage.api.post(TOPUP, "", json!({ "amount": then })).await;
+            let nonce = signed.value["payload"]["authorization"]["nonce"].clone();
+            let other = stage.buyer.sign_nonce(version, &terms, stage.api.clock.now(), &nonce);
+            let problem = stage.pay(&other, "", then).await.problem(409, "payment_nonce_used");
+            assert_eq!(problem["topup_id"], refused["topup_id"]);
+            // The same with another end of the window.
+            let terms = stage.api.post(TOPUP, "", json!({ "amount": first })).await;
+            let now = stage.api.clock.now() + chrono::TimeDelta::seconds(60);
+            let later = stage.buyer.sign_nonce(version, &terms, now, &nonce);
+            stage.pay(&later, "", first).await.problem(409, "payment_nonce_used");
+        }
+        assert_eq!(stage.front.seen("settle").len(), 0);
+        stage.holds("0").await;
     });
 }
 

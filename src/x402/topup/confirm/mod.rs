@@ -114,13 +114,16 @@ impl TopUps {
         for followed in due {
             by_network.entry(followed.network.caip2).or_default().push(followed);
         }
+        let mut failed = None;
         for (caip2, group) in by_network {
             let network = Network::by_caip2(caip2);
-            if let Some(chain) = network.and_then(|network| inner.chain_of(network)) {
-                inner.follow_all(chain.as_ref(), group).await?;
+            if let Some(chain) = network.and_then(|network| inner.chain_of(network))
+                && let Err(error) = inner.follow_all(chain.as_ref(), group).await
+            {
+                failed = failed.or(Some(error));
             }
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 }
 
@@ -154,10 +157,14 @@ impl Inner {
         for step in steps.iter().filter(|step| taken.contains(&step.followed.topup)) {
             alarm(step);
         }
+        // One that cannot be booked keeps no other waiting.
+        let mut failed = None;
         for (act, step) in turns {
-            self.turn(act, step).await?;
+            if let Err(error) = self.turn(act, step).await {
+                failed = failed.or(Some(error));
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// What is written after a look.

@@ -188,10 +188,10 @@ pub(super) async fn take_steps(
            select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[],
              $6::text[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[],
              $11::uuid[], $12::jsonb[], $13::text[], $14::bigint[], $15::text[],
-             $16::timestamptz[], $17::bigint[], $18::bigint[], $19::text[])
+             $16::timestamptz[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[])
              as u(slot, book_id, topup_id, before, sightings, after, missing_since, head, look_at,
                   at, event_id, detail, settlement_tx, block_number, block_hash, block_time,
-                  log_index, amount, payer)),
+                  log_index, amount, payer, missing_before)),
          taken as (
            update settlement s set standing = u.after, missing_since = u.missing_since,
              sightings = s.sightings + (u.block_hash is not null)::integer,
@@ -200,7 +200,8 @@ pub(super) async fn take_steps(
                                else s.updated_at end
            from looked u
            where s.slot = u.slot and s.book_id = u.book_id and s.topup_id = u.topup_id
-             and s.standing = u.before and s.sightings = u.sightings
+             and s.standing = u.before and s.sightings = u.sightings and s.head <= u.head
+             and s.missing_since is not distinct from u.missing_before
            returning u.*, s.sightings as nth),
          seen as (
            insert into sighting (slot, book_id, topup_id, nth, settlement_tx, block_number,
@@ -233,6 +234,7 @@ pub(super) async fn take_steps(
         &seen(|s| number(s.log_index)) as _,
         &steps.iter().map(|s| s.followed.amount.micros()).collect::<Vec<_>>(),
         &steps.iter().map(|s| s.followed.payer.clone()).collect::<Vec<_>>(),
+        &steps.iter().map(|s| s.followed.missing_since.map(number)).collect::<Vec<_>>() as _,
     )
     .fetch_all(executor)
     .await?;

@@ -140,7 +140,9 @@ pub(super) async fn advance(
              updated_at = case when state = $6 then updated_at else $10 end, next_at = $11,
              facilitator_url = case $6 when 'settling' then $16 else facilitator_url end,
              asked_version = case $6 when 'settling' then $17 else asked_version end,
-             requirements = case $6 when 'settling' then $18 else requirements end
+             requirements = case $6 when 'settling' then $18 else requirements end,
+             payload = case $6 when 'claimed' then $19 else payload end,
+             x402_version = case $6 when 'claimed' then $20 else x402_version end
            where slot = $1 and book_id = $2 and topup_id = $3 and state = $4 and attempt = $5
              and ($6 <> 'claimed' or superseded_by is null)
            returning slot, topup_id)
@@ -166,6 +168,8 @@ pub(super) async fn advance(
         case.facilitator_url,
         i16::from(case.asked_version.number()),
         case.requirements,
+        case.payload,
+        i16::from(case.version.number()),
     )
     .execute(pool)
     .await?;
