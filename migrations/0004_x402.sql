@@ -71,6 +71,56 @@ create table topup_event (
 grant select, insert on topup_event to bursar_service;
 call make_append_only('topup_event');
 
+-- What the chain showed of settlements: a row for each block that one was seen in. The first is
+-- written with the credit.
+create table sighting (
+  slot          smallint    not null,
+  book_id       uuid        not null,
+  topup_id      uuid        not null,
+  nth           integer     not null check (nth > 0),
+  settlement_tx text        not null,
+  block_number  bigint      not null check (block_number >= 0),
+  block_hash    text        not null,
+  block_time    timestamptz,
+  log_index     bigint      not null check (log_index >= 0),  -- of the transfer
+  amount        bigint      not null check (amount > 0),
+  payer         text        not null,  -- lower case
+  seen_at       timestamptz not null,
+  primary key (slot, book_id, topup_id, nth)
+);
+grant select, insert on sighting to bursar_service;
+call make_append_only('sighting');
+
+-- How each settlement that the chain showed stands there, until it is deep enough. The evidence is
+-- the sighting of the number `sightings`. look_at is when it is looked at next; whoever does so
+-- moves it on first, which is the lease.
+create table settlement (
+  slot          smallint    not null,
+  book_id       uuid        not null,
+  topup_id      uuid        not null,
+  standing      text        not null default 'seen' check (standing in
+                  ('seen', 'missing', 'confirmed', 'void', 'returned', 'reinstated', 'lost')),
+  sightings     integer     not null default 1 check (sightings > 0),
+  missing_since bigint,                -- the head at which it was missed
+  head          bigint      not null,  -- the highest block up to which it was looked at
+  look_at       timestamptz not null,
+  updated_at    timestamptz not null,
+  primary key (slot, book_id, topup_id),
+  constraint settlement_missing_since check (missing_since is not null or standing in
+    ('seen', 'confirmed', 'returned', 'reinstated'))
+) with (fillfactor = 70);
+create index settlement_due on settlement (look_at)
+  where standing in ('seen', 'missing', 'void', 'returned');
+create index settlement_doubtful on settlement (standing)
+  where standing in ('missing', 'void', 'returned', 'reinstated', 'lost');
+grant select on settlement to bursar_service;
+-- It begins as seen.
+grant insert (slot, book_id, topup_id, head, look_at, updated_at) on settlement to bursar_service;
+grant update (standing, sightings, missing_since, head, look_at, updated_at) on settlement
+  to bursar_service;
+create trigger settlement_end_is_final after update on settlement for each row
+  when (old.standing in ('confirmed', 'reinstated', 'lost')) execute function refuse_step();
+
 -- The sandbox facilitator: balances of test wallets and used authorizations (test mode only).
 create table sandbox_wallet (
   network text   not null,

@@ -9,7 +9,7 @@ use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
 use crate::x402::facilitator::{Reach, Standing};
-use crate::x402::topup::{TopUps, TopupState};
+use crate::x402::topup::{SettlementStanding, TopUps, TopupState};
 
 /// What the drift checker knows after its last round. It only alarms; nothing is repaired.
 #[derive(Clone)]
@@ -154,6 +154,7 @@ fn reach(standing: &Standing) -> Vec<Gauge> {
 
 async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
     let standing = topups.standing().await.ok()?;
+    let doubtful = topups.doubtful_settlements().await.ok()?;
     let count = |state: TopupState| {
         let found = standing.by_state.iter().find(|(of, _)| *of == state);
         Gauge {
@@ -183,6 +184,16 @@ async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
             standing.oldest_parked_s,
         ),
     ]);
+    let usual = [SettlementStanding::Seen, SettlementStanding::Confirmed];
+    for standing in SettlementStanding::ALL.into_iter().filter(|of| !usual.contains(of)) {
+        let found = doubtful.iter().find(|(of, _)| *of == standing);
+        gauges.push(Gauge {
+            name: "bursar_settlements",
+            help: "Settlements that the chain showed and then did not, by how they stand",
+            label: Some(("standing", standing.name().to_owned())),
+            value: found.map_or(0, |(_, count)| *count),
+        });
+    }
     Some(gauges)
 }
 

@@ -120,6 +120,7 @@ impl Service {
             sweep_interval: settings.sweep_interval,
             topups: topups.clone(),
             resolve_interval: settings.resolve.interval,
+            confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
             pool: pool.clone(),
             engine: engine.clone(),
@@ -279,6 +280,7 @@ pub(super) fn open_topups(
             .saturating_mul(2)
             .saturating_add(settings.resolve.receipt_wait),
         resolving: resolving(&settings.resolve),
+        confirm_interval: settings.resolve.confirm_interval,
     };
     let wallets = OpenWallets(open_accounts(settings, pool, engine, clock, entropy));
     let (pool, engine) = (pool.clone(), engine.clone());

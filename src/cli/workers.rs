@@ -34,6 +34,7 @@ pub struct Tools {
     pub sweep_interval: Duration,
     pub topups: TopUps,
     pub resolve_interval: Duration,
+    pub confirm_interval: Duration,
     pub accounts: Accounts,
     pub pool: PgPool,
     pub engine: Engine,
@@ -51,11 +52,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts them all: deadlines, open settlements, what facilitators support, expiring lots, old
-    /// counters, and the checks.
+    /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
+    /// support, expiring lots, old counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
+        let follower = topups.clone();
         let checker = tokio::spawn(check(tools.checker, tools.drift));
         let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
@@ -70,6 +72,10 @@ impl Workers {
                 Ok(taken >= usize::from(TopUps::STEP_MAX))
             }
         });
+        let confirm = work("confirmer", tools.confirm_interval, stopped.clone(), move || {
+            let topups = follower.clone();
+            async move { topups.confirm_step().await.map_err(|e| e.to_string()) }
+        });
         let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
             let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());
             async move {
@@ -81,7 +87,8 @@ impl Workers {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        Self { stop, tasks: vec![sweep, resolve, expire, forget], careless: [checker, look] }
+        let tasks = vec![sweep, resolve, confirm, expire, forget];
+        Self { stop, tasks, careless: [checker, look] }
     }
 
     /// Lets every worker finish its step, except the checker, which goes on from wherever it is

@@ -18,11 +18,11 @@ use super::settings::{
 use super::url::postgres as postgres_url;
 use super::values::{key_hash, proxies};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, CONFIRMATIONS, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP,
-    GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP,
-    PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS,
-    RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
-    TRUSTED_PROXIES, Variable,
+    ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
+    DB_CONNECTIONS, DEFAULT_TOPUP, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT,
+    MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE,
+    RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S, SIGNUP_GRANT,
+    SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -109,7 +109,8 @@ fn resolve(reader: &mut Reader<'_>) -> ResolveSettings {
         backoff: Duration::from_millis(reader.number(&RESOLVE_BACKOFF_MS, 10..=600_000)),
         margin: Duration::from_secs(reader.number(&SETTLE_MARGIN_S, 0..=86_400)),
         park_after: Duration::from_secs(reader.number(&PARK_AFTER_S, 0..=2_592_000)),
-        confirmations: reader.number(&CONFIRMATIONS, 0..=10_000),
+        confirmations: reader.number(&CONFIRMATIONS, 1..=10_000),
+        confirm_interval: Duration::from_millis(reader.number(&CONFIRM_INTERVAL_MS, 10..=600_000)),
     }
 }
 

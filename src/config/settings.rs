@@ -126,8 +126,10 @@ pub struct ResolveSettings {
     pub margin: Duration,
     /// How long after its window a payment that nobody tells of is left to the operator.
     pub park_after: Duration,
-    /// How many blocks must lie above what counts as there to stay.
+    /// How many blocks must lie above what counts as there to stay. Until then it is followed.
     pub confirmations: u64,
+    /// How long to wait between two looks at a settlement that is followed.
+    pub confirm_interval: Duration,
 }
 
 /// Who verifies and settles payments.

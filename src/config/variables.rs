@@ -219,8 +219,11 @@ variables! {
         "Seconds, after the end of a payment's window, until one that neither facilitator nor chain tells of is left to the operator.",
         "a whole number from 0 to 2592000", Value("3600"));
     CONFIRMATIONS = open("BURSAR_CONFIRMATIONS",
-        "Blocks above a settlement, or a cancellation, until it counts as there to stay.",
-        "a whole number from 0 to 10000", Value("12"));
+        "Blocks that must lie above a settlement's, or a cancellation's, before it counts as sure to stay. Until then it is followed on the chain; when it has been gone for as many blocks, it is void.",
+        "a whole number from 1 to 10000", Value("12"));
+    CONFIRM_INTERVAL_MS = open("BURSAR_CONFIRM_INTERVAL_MS",
+        "Milliseconds between looks at a settlement that is followed.",
+        "a whole number from 10 to 600000", Value("5000"));
     SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));

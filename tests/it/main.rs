@@ -16,6 +16,7 @@ mod http_demo;
 mod http_wire;
 mod ledger;
 mod managed;
+mod matrix;
 mod networks;
 mod official;
 mod peer;

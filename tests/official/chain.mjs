@@ -38,6 +38,7 @@ export async function startChain() {
 
   return {
     rpc,
+    client,
     balanceOf,
     /** Creates `amount` atomic units and answers the balance that results. */
     async mint(address, amount) {

@@ -8,10 +8,13 @@ import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { ExactEvmSchemeV1 } from "@x402/evm/exact/v1/facilitator";
 import { FACILITATOR_KEY, connect } from "./chain.mjs";
 
-/** Starts a facilitator for V2 `eip155:84532` and V1 `base-sepolia`, and answers its URL. */
-export async function startFacilitator(rpc) {
-  const client = connect(rpc, FACILITATOR_KEY);
-  const signer = toFacilitatorEvmSigner({ ...client, address: client.account.address });
+/** Starts a facilitator for V2 `eip155:84532` and V1 `base-sepolia`, on this port or any. */
+export async function startFacilitator(rpc, { mempool, key = FACILITATOR_KEY, wait, port = 0 } = {}) {
+  const client = connect(rpc, key);
+  const { writeContract } = client;
+  if (mempool) client.writeContract = (args) => mempool.write(writeContract, args);
+  const options = wait ? { confirmationTimeoutMs: wait } : {};
+  const signer = toFacilitatorEvmSigner({ ...client, address: client.account.address }, options);
   const facilitator = new x402Facilitator()
     .register("eip155:84532", new ExactEvmScheme(signer))
     .registerV1("base-sepolia", new ExactEvmSchemeV1(signer));
@@ -33,7 +36,15 @@ export async function startFacilitator(rpc) {
       answer(500, { error: error.message });
     }
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
-  return `http://127.0.0.1:${server.address().port}`;
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    /** Ends it as a crash does: whoever waits for an answer gets none. */
+    async stop() {
+      server.close();
+      server.closeAllConnections();
+      await once(server, "close");
+    },
+  };
 }

@@ -14,6 +14,18 @@
 //             The payer cancels an authorization on the chain.
 //   advance   {seconds}                                    → {time}, in Unix seconds
 //             Moves the clock of the chain, the facilitator and the buyers; it never goes back.
+//   drain     {address}                                    → {drained}
+//             The owner of a wallet takes everything out of it.
+//   plan      {nonce, what: "hold"|"revert"}               → {}
+//             What becomes of the transactions that settle this authorization: they wait in the
+//             pool, or the wallet is drained before the first one and it reverts.
+//   sent      {nonce}                                      → {transaction}, when one was sent
+//   release   {nonce}                                      → {}, when those that waited are mined
+//   open      {wait?}                                      → {facilitator}
+//             Another facilitator with a signer of its own, which waits so many milliseconds for a
+//             receipt.
+//   restart   {facilitator}                                → {}
+//             Ends one that was opened as a crash does, and starts another in its place.
 //   buy       {version: 1|2, url, privateKey, method?, headers?, body?, maxValue?, paymentId?,
 //              deliver?}                                   → {status, headers, body, requests}
 //             A whole purchase. Without `maxValue` the client keeps its stock cap. `paymentId` is
@@ -40,19 +52,28 @@ import {
   createSIWxPayload,
   encodeSIWxHeader,
 } from "@x402/extensions/sign-in-with-x";
-import { privateKeyToAccount } from "viem/accounts";
+import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { buy, request } from "./buyers.mjs";
 import { TOKEN, startChain } from "./chain.mjs";
 import { startFacilitator } from "./facilitator.mjs";
+import { drain, openMempool } from "./mempool.mjs";
 
 const chain = await startChain();
-const facilitator = await startFacilitator(chain.rpc);
+const { url: facilitator } = await startFacilitator(chain.rpc);
+const mempool = openMempool(chain);
+const opened = new Map();
 
 const clock = Date.now;
 const operations = {
   mint: async ({ address, amount }) => ({ balance: `${await chain.mint(address, amount)}` }),
   balance: async ({ address }) => ({ balance: `${await chain.balanceOf(address)}` }),
   cancel: async ({ privateKey, nonce }) => ({ transaction: await chain.cancel(privateKey, nonce) }),
+  drain: async ({ address }) => ({ drained: `${await drain(chain, TOKEN, address)}` }),
+  plan: async ({ nonce, what }) => mempool.plan(nonce, what) ?? {},
+  sent: async ({ nonce }) => ({ transaction: await mempool.sent(nonce) }),
+  release: async ({ nonce }) => (await mempool.release(nonce)) ?? {},
+  open: openFacilitator,
+  restart: restartFacilitator,
   advance,
   buy,
   request,
@@ -63,6 +84,24 @@ const operations = {
     return { valid, errors };
   },
 };
+
+async function openFacilitator({ wait }) {
+  const settings = { mempool, wait, key: generatePrivateKey() };
+  const { address } = privateKeyToAccount(settings.key);
+  await chain.client.setBalance({ address, value: 10n ** 20n });
+  const { url, stop } = await startFacilitator(chain.rpc, settings);
+  opened.set(url, { stop, settings });
+  return { facilitator: url };
+}
+
+async function restartFacilitator({ facilitator }) {
+  const { stop, settings } = opened.get(facilitator);
+  await stop();
+  const { port } = new URL(facilitator);
+  const { url, stop: stopAgain } = await startFacilitator(chain.rpc, { ...settings, port: Number(port) });
+  opened.set(url, { stop: stopAgain, settings });
+  return {};
+}
 
 /** Official parts ask `Date.now` for the time, so the process moves along with the chain. */
 async function advance({ seconds }) {

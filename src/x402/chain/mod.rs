@@ -145,6 +145,12 @@ pub trait Chain: Send + Sync {
         transaction: &'a str,
     ) -> BoxFuture<'a, Result<Evidence, ChainError>>;
 
+    /// The newest block.
+    fn head(&self) -> BoxFuture<'_, Result<Block, ChainError>>;
+
+    /// A block by its number; none beyond the newest.
+    fn block_at(&self, number: u64) -> BoxFuture<'_, Result<Option<Block>, ChainError>>;
+
     /// Searches the token's logs, from a block on, for what became of an authorization.
     fn find_authorization<'a>(
         &'a self,

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::super::classify::legible;
 use super::super::exchange::{Bounds, Exchange};
 use super::logs::{self, is_hex, word};
-use super::{Chain, ChainError, ChainPayment, Evidence, Sight, Trace};
+use super::scan::PAGE_BLOCKS;
+use super::{Block, Chain, ChainError, ChainPayment, Evidence, Sight, Trace};
 
 /// `authorizationState(address,bytes32)`.
 const AUTHORIZATION_STATE: &str = "0xe94a0102";
@@ -182,11 +183,36 @@ impl RpcChain {
         from_block: u64,
     ) -> Result<Trace, ChainError> {
         check_authorization(asset, payer, nonce)?;
+        match self.ask_trace_to(asset, payer, nonce, from_block, None).await {
+            Err(ChainError::Refused { .. }) => {}
+            answer => return answer,
+        }
+        // Too many blocks at once, perhaps: page by page.
+        let last = self.head().await?.number;
+        let mut first = from_block;
+        while first <= last {
+            let end = first.saturating_add(PAGE_BLOCKS.saturating_sub(1)).min(last);
+            match self.ask_trace_to(asset, payer, nonce, first, Some(end)).await? {
+                Trace::Absent => first = end.saturating_add(1),
+                found => return Ok(found),
+            }
+        }
+        Ok(Trace::Absent)
+    }
+
+    async fn ask_trace_to(
+        &self,
+        asset: &str,
+        payer: &str,
+        nonce: &str,
+        first: u64,
+        last: Option<u64>,
+    ) -> Result<Trace, ChainError> {
         let filter = json!({
             "address": asset,
             "topics": [[logs::USED, logs::CANCELED], word(payer), nonce],
-            "fromBlock": format!("0x{from_block:x}"),
-            "toBlock": "latest",
+            "fromBlock": format!("0x{first:x}"),
+            "toBlock": last.map_or_else(|| "latest".to_owned(), |last| format!("0x{last:x}")),
         });
         let method = "eth_getLogs";
         let found = self.call(method, json!([filter])).await?;
@@ -214,6 +240,14 @@ impl Chain for RpcChain {
         transaction: &'a str,
     ) -> BoxFuture<'a, Result<Evidence, ChainError>> {
         self.ask_settlement(payment, transaction).boxed()
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Block, ChainError>> {
+        Self::head(self).boxed()
+    }
+
+    fn block_at(&self, number: u64) -> BoxFuture<'_, Result<Option<Block>, ChainError>> {
+        self.find_block(number).boxed()
     }
 
     fn find_authorization<'a>(

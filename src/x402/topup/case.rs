@@ -6,7 +6,7 @@ use crate::x402::chain::{ChainPayment, Evidence};
 use crate::x402::classify::Expected;
 use crate::x402::{Network, Version};
 
-use super::{Checked, TopupState};
+use super::{Checked, Sighting, TopupState};
 
 /// What a settlement needs of a top-up, whether it comes from a request or from its row.
 pub(super) struct Case {
@@ -54,6 +54,11 @@ pub(super) struct Paid {
 }
 
 impl Paid {
+    /// Where the chain showed it, where one is read.
+    pub(super) fn sighting(&self) -> Option<Sighting> {
+        self.evidence.clone().and_then(|evidence| Sighting::of(&self.transaction, evidence))
+    }
+
     /// When the money moved, where that is known.
     pub(super) fn effective_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {

@@ -8,6 +8,7 @@
 
 mod case;
 mod command;
+mod confirm;
 mod error;
 mod facilitation;
 mod lookup;
@@ -38,6 +39,7 @@ use super::classify::VerifyOutcome;
 use super::facilitator::{Facilitators, Route};
 use super::{Address, Matched, Payment, Terms, Window, match_payment};
 
+pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
 pub use operator::{Ruled, Ruling, RulingError};
 pub use record::{AuditEntry, TopupRecord};

@@ -18,6 +18,7 @@ use crate::x402::{Network, PaymentIdentity, Version};
 
 use super::case::{Case, instant};
 use super::command::CreditTopup;
+use super::confirm::Sighting;
 use super::settle::USED_BEFORE;
 use super::step::Step;
 use super::store::{self, Intent};
@@ -95,6 +96,13 @@ impl TopUps {
             topup: id,
             settlement_tx: payment.transaction.clone(),
             effective_at: Some(settled_at),
+            sighting: Some(Sighting {
+                transaction: payment.transaction.clone(),
+                block_number: payment.block,
+                block_hash: payment.block_hash.clone(),
+                block_time: Some(settled_at),
+                log_index: payment.log_index,
+            }),
             recovers: true,
         };
         match inner.engine.submit(Arc::new(command)).await {

@@ -23,6 +23,8 @@ pub struct TopupSettings {
     pub lease: Duration,
     /// How the outcome is found out when no answer told it.
     pub resolving: Resolving,
+    /// How often a settlement is looked at until it is deep enough.
+    pub confirm_interval: Duration,
 }
 
 /// How the outcome of a payment is found out when no answer told it.
@@ -36,7 +38,7 @@ pub struct Resolving {
     pub margin: TimeDelta,
     /// How long after its window a payment that nobody tells of is parked.
     pub park_after: TimeDelta,
-    /// How many blocks must lie above what counts as there to stay.
+    /// How many blocks must lie above what counts as there to stay. Until then it is followed.
     pub confirmations: u64,
 }
 

@@ -238,6 +238,7 @@ impl Inner {
             topup: case.id,
             settlement_tx: paid.transaction.clone(),
             effective_at: paid.effective_at(),
+            sighting: paid.sighting(),
             recovers: false,
         };
         let error = match self.engine.submit(Arc::new(command)).await {

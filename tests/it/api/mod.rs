@@ -350,6 +350,7 @@ fn open_topups(
         patience: Duration::from_secs(10),
         lease: Duration::from_secs(60),
         resolving: payments.resolving,
+        confirm_interval: Duration::from_secs(5),
     };
     let chains = payments.rpc_url.map(|url| {
         let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&url, RpcSettings::default()).unwrap());

@@ -149,8 +149,8 @@ macro_rules! broken {
 
 broken! {
     a_snapshot_of_what_never_was: [
-        "insert into book_snapshot select slot, book_id, 256, now(), array_fill(1::bigint, array[9]), \
-         array_fill(1::bigint, array[9]) from book where settled_usdc > 0",
+        "insert into book_snapshot select slot, book_id, 256, now(), array_fill(1::bigint, array[10]), \
+         array_fill(1::bigint, array[10]) from book where settled_usdc > 0",
     ] => ["snapshots_match_transfers"];
 
     a_balance_moved_without_a_transfer: [
@@ -265,6 +265,11 @@ broken! {
         "update transfer set subject_id = '019aa000-0000-7000-8000-000000000000' \
          where movement = 1 and amount = 15000000",
     ] => ["topups_match_transfers"];
+
+    a_loss_that_no_transfer_explains: [
+        "alter table lot drop constraint lot_void_has_nothing_left; \
+         update lot set lost = 1 where paid and remaining > 1",
+    ] => ["losses_match_lots"];
 
     a_settlement_of_less: [
         "update sandbox_settlement set amount = amount - 1 where amount = 15000000",

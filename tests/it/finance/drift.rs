@@ -157,8 +157,8 @@ async fn make_large(db: &TestDatabase, grants: i64) -> BookId {
           select $1, id, id, id, n, 10, 10 * n, 10 * n, now(), now(), 7, 2, 4, 5 from rows),
         snapshots as (
           insert into book_snapshot (slot, book_id, version, recorded_at, debits, credits)
-          select 7, $1, n, now(), array[0, 0, 0, 10 * n, 0, 0, 0, 0, 0],
-                 array[0, 0, 0, 0, 10 * n, 0, 0, 0, 0]
+          select 7, $1, n, now(), array[0, 0, 0, 10 * n, 0, 0, 0, 0, 0, 0],
+                 array[0, 0, 0, 0, 10 * n, 0, 0, 0, 0, 0]
           from rows where n % 256 = 0)
         insert into book (slot, book_id, kind, version, recorded_at, created_at, promo_issued,
           promo)
@@ -275,7 +275,7 @@ fn forged_proofs_are_seen_through_within_a_lap() {
               promo_spent, begun_at)
             select slot, book_id, 'head', version, event_seq, version,
               array[settled_usdc, prepaid, held, promo_issued, promo, promo_held, revenue,
-                    reversed_revenue, breakage], 0, now()
+                    reversed_revenue, breakage, settlement_loss], 0, now()
             from book";
         scene.db.service.execute(forged).await.unwrap();
         assert!(round(&scene.checker(HEAD)).await.report.passed(), "the head is fooled");

@@ -1,5 +1,6 @@
 //! The official facilitator as one that speaks a single version, and the official buyers of both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::topup::front::{Act, Front, Says};
 /// Buys in the version that the facilitator does not admit to.
 fn buy_in_the_other_version(asked: u8, network: &'static str, paid: u8) {
     run(move |database| async move {
-        let world = World::start().await;
+        let world = Arc::new(World::start().await);
         let front = Front::start().await;
         front.stand_before(world.facilitator.clone());
         let kind = json!({ "x402Version": asked, "scheme": "exact", "network": network });

@@ -1,11 +1,15 @@
-//! End to end with official, unmodified x402 parts on a local chain: the buyers `@x402/fetch` (V2)
-//! and `x402-fetch` (V1), the official facilitator, and a USDC-like token. The service is the real
-//! binary.
+//! End to end with official, unmodified x402 parts on a local chain: the buyers `@x402/fetch` (V2),
+//! `x402-fetch` (V1) and Python's `x402`, the official facilitator, and a USDC-like token. The
+//! service is the real binary.
 
 mod conversion;
-mod node;
+mod python;
 mod recovery;
-mod world;
+mod reorg;
+mod system;
+pub mod world;
+
+use std::sync::Arc;
 
 use bursar::x402::Wallet;
 use serde_json::{Value, json};
@@ -20,7 +24,7 @@ const TOPUP: &str = "/api/v1/credits/topup";
 
 /// A world, a service that settles in it, and a wallet with 100 dollars.
 struct Stage {
-    world: World,
+    world: Arc<World>,
     service: Service,
     secret: String,
     address: String,
@@ -32,14 +36,14 @@ impl Stage {
     }
 
     async fn set_with(database: &TestDatabase, reads_chain: bool) -> Self {
-        let world = World::start().await;
+        let world = Arc::new(World::start().await);
         let facilitator = world.facilitator.clone();
         Self::set_in(world, database, &facilitator, reads_chain).await
     }
 
     /// The same with a facilitator at this URL, for which the world's may stand.
     async fn set_in(
-        mut world: World,
+        world: Arc<World>,
         database: &TestDatabase,
         facilitator: &str,
         reads_chain: bool,
@@ -337,7 +341,7 @@ fn a_buyer_without_a_key_can_pay_claim_and_spend() {
 #[test]
 fn official_validators_accept_the_402_and_the_openapi_document() {
     postgres::run(|database| async move {
-        let mut stage = Stage::set(&database).await;
+        let stage = Stage::set(&database).await;
         let url = format!("{}{TOPUP}", stage.service.url);
         let response = stage.service.client.post(url).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 402);

@@ -21,7 +21,11 @@ pub struct Signed {
 
 impl Buyer {
     pub fn new(n: u8) -> Self {
-        Self { wallet: Wallet::from_secret(&[n; 32]).unwrap() }
+        Self::of(&[n; 32])
+    }
+
+    pub fn of(secret: &[u8; 32]) -> Self {
+        Self { wallet: Wallet::from_secret(secret).unwrap() }
     }
 
     pub fn wallet(&self) -> &Wallet {
@@ -35,6 +39,17 @@ impl Buyer {
 
     /// Signs the first entry of the terms, for twelve hours.
     pub fn sign(&self, version: Version, terms: &Answer, now: DateTime<Utc>) -> Signed {
+        self.sign_for(version, terms, now, 12 * 3600)
+    }
+
+    /// The same for so many seconds.
+    pub fn sign_for(
+        &self,
+        version: Version,
+        terms: &Answer,
+        now: DateTime<Utc>,
+        seconds: u64,
+    ) -> Signed {
         let (required, chosen, amount, network) = match version {
             Version::V2 => {
                 let required: Value =
@@ -57,7 +72,7 @@ impl Buyer {
             to: chosen["payTo"].as_str().unwrap().parse().unwrap(),
             value: amount.as_str().unwrap().parse().unwrap(),
             valid_after: now - 60,
-            valid_before: now + 12 * 3600,
+            valid_before: now + seconds,
             nonce: Nonce::new(nonce),
         };
         let signature = self.wallet.sign_digest(&transfer_digest(network, &authorization));
