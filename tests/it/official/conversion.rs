@@ -1,6 +1,7 @@
 //! The official facilitator as one that speaks a single version, and the official buyers of both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -30,13 +31,19 @@ fn buy_in_the_other_version(asked: u8, network: &'static str, paid: u8) {
             assert_eq!(sent[0]["x402Version"], asked);
             assert_eq!(sent[0]["paymentPayload"]["x402Version"], asked);
         }
-        // Its answer is lost, and the same words find it again.
-        front.next("settle", Act::twist(Says::Nothing));
+        // What never arrived is sent again in the same words: the chain knows nothing of it.
+        front.next("settle", Act::say(Says::Nothing));
         let open = stage.buy(paid, Some(&key), "1.00", json!({})).await;
         assert_eq!(open["status"], 202, "{open}");
         front.arrived("settle", 3).await;
         let settles = front.seen("settle");
         assert_eq!(settles[1], settles[2]);
+        let credited = async {
+            while stage.paid_credits(&key).await != "6.00" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), credited).await.expect("credited");
         assert_eq!(stage.received().await, 6_000_000);
     });
 }
