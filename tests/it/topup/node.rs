@@ -120,7 +120,8 @@ impl Shared {
                 let head = BLOCK + *self.above.lock().unwrap();
                 let asked = params[0].as_str().and_then(|n| n.strip_prefix("0x"));
                 let number = asked.and_then(|n| u64::from_str_radix(n, 16).ok()).unwrap_or(head);
-                json!({ "number": hex(number), "timestamp": hex(self.time()) })
+                let hash = format!("0x{number:064x}");
+                json!({ "number": hex(number), "hash": hash, "timestamp": hex(self.time()) })
             }
             "eth_call" => {
                 let data = params[0]["data"].as_str().unwrap();
