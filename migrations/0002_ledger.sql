@@ -4,12 +4,17 @@
 --
 -- slot is the last byte of the book's id (0 to 255) and leads every key: it is the distribution
 -- column when the database grows past one machine.
+--
+-- What every checkout writes and nothing lists by book is keyed by (slot, id): ids are UUIDv7, so that
+-- a slot's rows arrive at the right edge of its part of the index, and 256 pages take every insert.
+-- Keys that begin with the book have as many edges as there are busy books, and each of those pages
+-- goes into the log whole after a checkpoint.
 
 -- The chart of accounts: the same roles in every book.
 create table role (
   role        smallint primary key,
   name        text     not null unique,
-  kind        text     not null check (kind in ('asset', 'liability', 'contra_liability', 'income', 'contra_income')),
+  kind        text     not null check (kind in ('asset', 'liability', 'contra_liability', 'income', 'contra_income', 'expense')),
   normal_side text     not null check (normal_side in ('debit', 'credit'))
 );
 insert into role (role, name, kind, normal_side) values
@@ -21,7 +26,8 @@ insert into role (role, name, kind, normal_side) values
   (6, 'promo_held',       'liability',        'credit'),
   (7, 'revenue',          'income',           'credit'),
   (8, 'reversed_revenue', 'contra_income',    'debit'),
-  (9, 'breakage',         'income',           'credit');
+  (9, 'breakage',         'income',           'credit'),
+  (10, 'settlement_loss', 'expense',          'debit');
 
 -- Every way money moves, and between which roles: nothing else can be written.
 create table movement (
@@ -38,7 +44,10 @@ insert into movement (movement, name, debit, credit) values
   (4, 'capture',  3, 7), (4, 'capture',  6, 4),
   (5, 'release',  3, 2), (5, 'release',  6, 5),
   (6, 'reversal', 8, 2), (6, 'reversal', 4, 5),
-  (7, 'expiry',   2, 9), (7, 'expiry',   5, 4);
+  (7, 'expiry',   2, 9), (7, 'expiry',   5, 4),
+  (8, 'void',     2, 1), (8, 'void',    10, 1),
+  (9, 'recovery', 2, 10),
+  (10, 'reinstatement', 1, 2), (10, 'reinstatement', 1, 10);
 
 -- One book per customer, and one for the house. The row carries the balance of every role, so that
 -- a transaction locks and updates one row per book, in place (HOT: no changed column is indexed).
@@ -60,14 +69,16 @@ create table book (
   revenue          bigint      not null default 0,
   reversed_revenue bigint      not null default 0,
   breakage         bigint      not null default 0,
+  settlement_loss  bigint      not null default 0,
   created_at       timestamptz not null,
   primary key (slot, book_id),
   constraint book_slot_is_last_byte check (slot = get_byte(uuid_send(book_id), 15)),
   constraint book_no_negative_balance check (
     settled_usdc >= 0 and prepaid >= 0 and held >= 0 and promo_issued >= 0 and promo >= 0
-    and promo_held >= 0 and revenue >= 0 and reversed_revenue >= 0 and breakage >= 0),
+    and promo_held >= 0 and revenue >= 0 and reversed_revenue >= 0 and breakage >= 0
+    and settlement_loss >= 0),
   constraint book_balanced check (
-    settled_usdc + promo_issued + reversed_revenue
+    settled_usdc + promo_issued + reversed_revenue + settlement_loss
     = prepaid + held + promo + promo_held + revenue + breakage),
   constraint book_promo_matches check (promo_issued = promo + promo_held),
   constraint book_reversed_within_revenue check (reversed_revenue <= revenue)
@@ -76,7 +87,8 @@ create table book (
 grant select on book to bursar_service;
 grant insert (slot, book_id, recorded_at, created_at) on book to bursar_service;
 grant update (version, event_seq, recorded_at, frozen_at, settled_usdc, prepaid, held, promo_issued,
-              promo, promo_held, revenue, reversed_revenue, breakage) on book to bursar_service;
+              promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss)
+  on book to bursar_service;
 
 -- The house book holds what belongs to no customer, staff keys among it.
 insert into book (slot, book_id, kind, recorded_at, created_at)
@@ -107,7 +119,8 @@ create table transfer (
   -- Movement, debit and credit as one number, because the text of a CHECK is read anew for every
   -- statement: a list of rows of three takes several times as long.
   constraint transfer_movement_listed check (movement * 10000 + debit * 100 + credit = any (
-    '{10102, 20405, 30203, 30506, 40307, 40604, 50302, 50605, 60802, 60405, 70209, 70504}'::int[]))
+    '{10102, 20405, 30203, 30506, 40307, 40604, 50302, 50605, 60802, 60405, 70209, 70504,
+      80201, 81001, 90210, 100102, 100110}'::int[]))
 );
 create index transfer_subject on transfer (slot, subject_id);
 grant select, insert on transfer to bursar_service;
@@ -127,14 +140,19 @@ create table lot (
   expires_at   timestamptz,
   origin_id    uuid        not null,  -- the top-up or grant, or the reversal or release that made it
   parent_id    uuid,                  -- the expired lot whose money came back into this one
+  lost         bigint,                -- of a void settlement: what was spent of it and has not come back
   primary key (slot, book_id, lot_id),
   constraint lot_remaining_within_amount check (remaining between 0 and amount),
-  constraint lot_open_while_remaining check (open = (remaining > 0))
+  constraint lot_open_while_remaining check (open = (remaining > 0)),
+  -- Credits whose money turned out not to be there cannot be spent, whatever comes back to their lot.
+  constraint lot_void_has_nothing_left check
+    (lost is null or (paid and remaining = 0 and lost between 0 and amount))
 ) with (fillfactor = 70);
 create index lot_open on lot (slot, book_id) where open;
 create index lot_due on lot (expires_at) where open and expires_at is not null;
+create index lot_void on lot (slot, book_id) where lost is not null;
 grant select, insert on lot to bursar_service;
-grant update (open, remaining) on lot to bursar_service;
+grant update (open, remaining, lost) on lot to bursar_service;
 
 -- A hold: credits reserved for one checkout item. The draws say from which lots, in burn order, and
 -- never change: a capture takes them from the front, a release from the back, so that the counters
@@ -152,7 +170,7 @@ create table hold (
   draw_lots      uuid[]      not null,
   draw_amounts   bigint[]    not null,
   placed_at      timestamptz not null,
-  primary key (slot, book_id, hold_id),
+  primary key (slot, hold_id),
   constraint hold_taken_within_amount check (captured + released <= amount),
   constraint hold_reversed_within_captured check (reversed <= captured),
   constraint hold_draws_pair check (cardinality(draw_lots) = cardinality(draw_amounts)

@@ -54,7 +54,7 @@ create table checkout_item (
   verification_deadline_s integer     not null,
   dispute_window_s        integer     not null,
   closed                  boolean     not null default false, -- nothing more may be submitted
-  primary key (slot, book_id, checkout_id, item),
+  primary key (slot, checkout_id, item),
   constraint checkout_item_submitted_within_quantity check (submitted between 0 and quantity),
   constraint checkout_item_settled_within_quantity check (settled between 0 and quantity)
 ) with (fillfactor = 70);

@@ -43,6 +43,17 @@ create table proof_spent (
   primary key (slot, book_id, walk, spender_id, day)
 ) with (fillfactor = 70);
 
+-- Rows that no transfer leads to, of the tables that nothing lists by book: a lap looks through those
+-- first, and keeps here what the books' turns are to look at.
+create table proof_stray (
+  slot     smallint    not null,
+  book_id  uuid        not null,
+  kind     text        not null check (kind in ('hold', 'checkout_item')),
+  id       uuid        not null,  -- of the hold, or of the item's checkout
+  found_at timestamptz not null,
+  primary key (slot, book_id, kind, id)
+);
+
 -- What was found, until the book has been verified again and it is gone. finding is the MD5 of the
 -- subject.
 create table proof_finding (
@@ -65,11 +76,15 @@ create table proof_cursor (
   lap_slot     smallint    not null,
   lap_book     uuid        not null,
   lap_begun_at timestamptz,  -- null between two laps
-  lap_ended_at timestamptz
+  lap_ended_at timestamptz,
+  -- How far the lap has looked for strays, before it goes through the books; null when it is done.
+  stray_kind   text        default 'hold' check (stray_kind in ('hold', 'checkout_item')),
+  stray_slot   smallint    not null default -1,
+  stray_id     uuid        not null default '00000000-0000-0000-0000-000000000000'
 );
 insert into proof_cursor (head_slot, head_book, lap_slot, lap_book)
 values (-1, '00000000-0000-0000-0000-000000000000', -1, '00000000-0000-0000-0000-000000000000');
 
-grant select, insert, update, delete on proof_book, proof_lot, proof_spent, proof_finding
-  to bursar_service;
+grant select, insert, update, delete on proof_book, proof_lot, proof_spent, proof_stray,
+  proof_finding to bursar_service;
 grant select, update on proof_cursor to bursar_service;

@@ -24,7 +24,8 @@
 //! - What a decision looks like: [`ledger::Book`], pure; a batch runs *lock → read → decide → write*
 //!   in [`ledger::Engine`].
 //! - Burn order of lots: [`ledger::BurnKey`]. Caps: [`ledger::Cap`] and `ledger/headroom.rs`.
-//! - States: [`x402::topup::TopupState`], [`checkout::ResultFacts`], [`checkout::Item`], each a total
+//! - States: [`x402::topup::TopupState`],
+//!   [`x402::topup::SettlementStanding`], [`checkout::ResultFacts`], [`checkout::Item`], each a total
 //!   function of state and event.
 //! - What the facilitator's answer means: [`x402::classify`].
 //! - Error codes of the API: [`http::Code`], one table.

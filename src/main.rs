@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use bursar::cli::{self, Cli};
 
+/// A request makes and drops many small values on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::from_args();
     rustls::crypto::ring::default_provider()

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::checkout::Checkouts;
-use crate::finance::{Round, Rule};
+use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
-use crate::x402::topup::{TopUps, TopupState};
+use crate::x402::topup::{SettlementStanding, TopUps, TopupState};
 
 /// What the drift checker knows after its last round. It only alarms; nothing is repaired.
 #[derive(Clone)]
@@ -22,7 +22,6 @@ struct Known {
     lap_ended_at: i64,
     verified: i64,
     reverified: i64,
-    behind: i64,
 }
 
 impl Default for Drift {
@@ -45,7 +44,6 @@ impl Drift {
             known.lap_ended_at = round.lap_ended_at.map_or(0, |at| at.timestamp());
             known.verified = known.verified.saturating_add(round.verified);
             known.reverified = known.reverified.saturating_add(round.reverified);
-            known.behind = round.behind;
         });
         if changed && report.passed() {
             tracing::info!("what did not agree does again");
@@ -74,11 +72,6 @@ impl Drift {
                 known.lap_ended_at,
             ),
             gauge(
-                "bursar_drift_transfers_behind",
-                "Transfers that are booked and not verified yet",
-                known.behind,
-            ),
-            gauge(
                 "bursar_drift_transfers_verified",
                 "New transfers that this process has verified",
                 known.verified,
@@ -94,8 +87,14 @@ impl Drift {
 }
 
 /// Everything that `/metrics` shows.
-pub fn metrics(topups: &TopUps, checkouts: &Checkouts, engine: &Engine, drift: &Drift) -> Metrics {
-    let drift = drift.clone();
+pub fn metrics(
+    topups: &TopUps,
+    checkouts: &Checkouts,
+    engine: &Engine,
+    drift: &Drift,
+    checker: &DriftChecker,
+) -> Metrics {
+    let (drift, checker) = (drift.clone(), checker.clone());
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
     Metrics::of_process()
         .with(move || {
@@ -122,13 +121,23 @@ pub fn metrics(topups: &TopUps, checkouts: &Checkouts, engine: &Engine, drift: &
             async move { Some(vec![gauge]) }
         })
         .with(move || {
-            let gauges = drift.gauges();
-            async move { Some(gauges) }
+            let (mut gauges, checker) = (drift.gauges(), checker.clone());
+            async move {
+                let behind = checker.behind().await.ok();
+                gauges.extend(behind.map(|transfers| Gauge {
+                    name: "bursar_drift_transfers_behind",
+                    help: "Transfers that are booked and not verified yet",
+                    label: None,
+                    value: transfers,
+                }));
+                Some(gauges)
+            }
         })
 }
 
 async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
     let standing = topups.standing().await.ok()?;
+    let doubtful = topups.doubtful_settlements().await.ok()?;
     let count = |state: TopupState| {
         let found = standing.by_state.iter().find(|(of, _)| *of == state);
         Gauge {
@@ -139,12 +148,35 @@ async fn topups_standing(topups: &TopUps) -> Option<Vec<Gauge>> {
         }
     };
     let mut gauges: Vec<Gauge> = TopupState::ALL.into_iter().map(count).collect();
-    gauges.push(Gauge {
-        name: "bursar_topup_oldest_unknown_seconds",
-        help: "How long the oldest top-up of unknown outcome has been open",
-        label: None,
-        value: standing.oldest_unknown_s,
-    });
+    let parked = standing.by_state.iter().find(|(of, _)| *of == TopupState::Parked);
+    let alone = |name, help, value| Gauge { name, help, label: None, value };
+    gauges.extend([
+        alone(
+            "bursar_topup_oldest_unknown_seconds",
+            "How long the oldest top-up of unknown outcome has been open",
+            standing.oldest_unknown_s,
+        ),
+        alone(
+            "bursar_topups_parked",
+            "Top-ups that wait for the operator; each one is a reason for an alarm",
+            parked.map_or(0, |(_, count)| *count),
+        ),
+        alone(
+            "bursar_topup_oldest_parked_seconds",
+            "How long the oldest top-up that waits for the operator has been open",
+            standing.oldest_parked_s,
+        ),
+    ]);
+    let usual = [SettlementStanding::Seen, SettlementStanding::Confirmed];
+    for standing in SettlementStanding::ALL.into_iter().filter(|of| !usual.contains(of)) {
+        let found = doubtful.iter().find(|(of, _)| *of == standing);
+        gauges.push(Gauge {
+            name: "bursar_settlements",
+            help: "Settlements that the chain showed and then did not, by how they stand",
+            label: Some(("standing", standing.name().to_owned())),
+            value: found.map_or(0, |(_, count)| *count),
+        });
+    }
     Some(gauges)
 }
 
@@ -163,7 +195,14 @@ mod tests {
         };
         let as_of = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let report = CheckReport { as_of, checks: Rule::ALL.iter().map(check).collect() };
-        Round { verified: 3, reverified: 2, behind: 7, lap_ended_at: None, busy: false, report }
+        Round {
+            verified: 3,
+            reverified: 2,
+            caught_up: true,
+            lap_ended_at: None,
+            busy: false,
+            report,
+        }
     }
 
     #[test]
@@ -181,7 +220,6 @@ mod tests {
         assert_eq!(value("bursar_drift_violations", Some("trial_balance")), 0);
         assert_eq!(value("bursar_drift_checked_timestamp_seconds", None), 1_800_000_000);
         assert_eq!(value("bursar_drift_lap_timestamp_seconds", None), 0);
-        assert_eq!(value("bursar_drift_transfers_behind", None), 7);
         assert_eq!(value("bursar_drift_transfers_verified", None), 6);
         assert_eq!(value("bursar_drift_transfers_reverified", None), 4);
         drift.note(&round(0));

@@ -15,6 +15,8 @@ mod run;
 mod service;
 mod serving;
 mod stop;
+mod topup;
+mod wallets;
 mod workers;
 
 use std::error::Error;
@@ -26,7 +28,7 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::help_text;
-use crate::ground::Amount;
+use crate::ground::{Amount, TopupId};
 
 pub use run::run;
 
@@ -101,6 +103,9 @@ pub enum Command {
     /// says that the ledger is in order (--confirm).
     #[command(after_help = SETTINGS_HINT)]
     Restore(Restore),
+    /// Look into top-ups, and decide what nobody else can
+    #[command(subcommand, arg_required_else_help = true)]
+    Topup(Topup),
     /// Buy something over x402, for trying it by hand
     ///
     /// Sends a POST request. When the answer is 402, shows the terms, pays them with a fresh test
@@ -194,6 +199,62 @@ pub struct Restore {
         conflicts_with_all = ["file", "confirm"]
     )]
     pub confirmations: u64,
+}
+
+/// What an operator does about top-ups.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Topup {
+    /// List the top-ups whose outcome is open, oldest first
+    #[command(after_help = SETTINGS_HINT)]
+    List(TopupList),
+    /// Show a top-up, and what was said and decided about it
+    #[command(after_help = SETTINGS_HINT)]
+    Show(TopupShow),
+    /// Say what became of a payment
+    ///
+    /// For a top-up that is parked, because neither the facilitator nor the chain tells. Where
+    /// BURSAR_RPC_URL names a node of its network, nothing is decided against the chain, and one that
+    /// was refused or rejected may be settled too, when the chain shows the payment. Who said so and
+    /// why is kept with the top-up. What is settled is credited.
+    #[command(after_help = SETTINGS_HINT)]
+    Resolve(TopupResolve),
+}
+
+/// Which top-ups to list.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct TopupList {
+    /// Only those that wait for the operator
+    #[arg(long)]
+    pub parked: bool,
+}
+
+/// Which top-up to show.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct TopupShow {
+    /// Its id, like top_…
+    pub id: TopupId,
+}
+
+/// What became of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(group(ArgGroup::new("outcome").required(true)))]
+pub struct TopupResolve {
+    /// The top-up's id, like top_…
+    pub id: TopupId,
+    /// It was paid, in this transaction
+    #[arg(long, value_name = "TRANSACTION", group = "outcome")]
+    pub settled: Option<String>,
+    /// Nothing was paid by it
+    #[arg(long, group = "outcome")]
+    pub rejected: bool,
+    /// How that is known
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_if_eq("rejected", "true"),
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub reason: Option<String>,
 }
 
 /// How an export is written.

@@ -19,6 +19,7 @@ use super::output::{UNREAD, Unread, described, print};
 use super::stop::Stop;
 use super::{
     Admin, Command, ExportFormat, Failure, Key, KeyRole, Restore, backup, pay, recovery, serving,
+    topup,
 };
 
 /// How long `check --incremental` waits before it looks again.
@@ -52,6 +53,7 @@ async fn dispatch(command: Command, mut stop: Stop) -> Result<ExitCode, Failure>
         Command::Check(_) => unless_stopped(stop, check()).await,
         Command::Backup(asked) => unless_stopped(stop, backup::backup(&asked.file)).await,
         Command::Restore(asked) => unless_stopped(stop, restore(asked)).await,
+        Command::Topup(asked) => unless_stopped(stop, topup::run(asked)).await,
         Command::Pay(pay) => unless_stopped(stop, pay::pay(&pay)).await,
     }
 }
@@ -154,12 +156,13 @@ async fn check() -> Result<ExitCode, Failure> {
 async fn catch_up() -> Result<ExitCode, Failure> {
     let reports = Reports::open().await?;
     let pool = db::checker_pool(reports.database.service.clone());
-    let checker = DriftChecker::new(pool.clone(), DriftSettings::default());
+    let settings = DriftSettings { rest: 0, ..DriftSettings::default() };
+    let checker = DriftChecker::new(pool.clone(), settings);
     let mut verified = 0_i64;
     let round = loop {
         let round = checker.round().await?;
         verified = verified.saturating_add(round.verified);
-        if round.behind == 0 {
+        if round.caught_up {
             break round;
         }
         tokio::time::sleep(BETWEEN_ROUNDS).await;

@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use crate::accounts::{self, Accounts};
 use crate::checkout::Checkouts;
-use crate::config::{BaseUrl, Facilitator, Settings};
+use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::ManagedPostgres;
 use crate::finance::{DriftChecker, DriftSettings, Finance};
@@ -24,6 +25,7 @@ use crate::x402::topup::{self, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
 use super::gauges::{self, Drift};
+use super::wallets::OpenWallets;
 use super::workers::{Tools, Workers};
 
 /// How long a pool may take to close, when only reports are still running.
@@ -110,21 +112,24 @@ impl Service {
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
         let drift = Drift::default();
+        let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
             sweeper: checkouts.sweeper(),
             sweep_interval: settings.sweep_interval,
             topups: topups.clone(),
+            resolve_interval: settings.resolve.interval,
+            confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
-            checker: DriftChecker::new(proofs.clone(), DriftSettings::default()),
+            checker: checker.clone(),
             drift: drift.clone(),
         });
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift),
+            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift, &checker),
             accounts,
             checkouts,
             topups: topups.clone(),
@@ -275,11 +280,30 @@ pub(super) fn open_topups(
         max_amount: settings.topup.max,
         facilitator_url,
         patience: Duration::from_secs(10),
-        lease: payment.settle_timeout.saturating_add(payment.verify_timeout).saturating_mul(2),
-        receipt_wait: Duration::from_secs(10),
+        lease: payment
+            .settle_timeout
+            .saturating_add(payment.verify_timeout)
+            .saturating_mul(2)
+            .saturating_add(settings.resolve.receipt_wait),
+        resolving: resolving(&settings.resolve),
+        confirm_interval: settings.resolve.confirm_interval,
     };
+    let wallets = OpenWallets(open_accounts(settings, pool, engine, clock, entropy));
     let (pool, engine) = (pool.clone(), engine.clone());
-    Ok(TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms))
+    let topups =
+        TopUps::new(pool, engine, facilitator, chain, clock.clone(), entropy.clone(), terms);
+    Ok(topups.with_wallets(Arc::new(wallets)))
+}
+
+fn resolving(settings: &ResolveSettings) -> topup::Resolving {
+    let delta = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+    topup::Resolving {
+        receipt_wait: settings.receipt_wait,
+        backoff: settings.backoff,
+        margin: delta(settings.margin),
+        park_after: delta(settings.park_after),
+        confirmations: settings.confirmations,
+    }
 }
 
 fn http_settings(settings: &Settings, public_url: &str) -> http::HttpSettings {

@@ -3,8 +3,11 @@ use clap::error::ErrorKind;
 
 use super::{
     Admin, Backup, Check, Cli, Command, Demo, Export, ExportFormat, Key, KeyRole, Pay, Restore,
+    Topup, TopupList, TopupResolve, TopupShow,
 };
 use crate::config::VARIABLES;
+
+const ID: &str = "top_00000000000070008000000000000001";
 
 fn read(line: &str) -> Result<Command, ErrorKind> {
     let words = line.split(' ').filter(|word| !word.is_empty());
@@ -27,6 +30,12 @@ fn every_command_is_read() {
         let reason = reason.map(str::to_owned);
         Command::Restore(Restore { file, confirm, reason, read_chain, confirmations: 12 })
     };
+    let id = || ID.parse().unwrap();
+    let ruled = |settled: Option<&str>, reason: Option<&str>| {
+        let (settled, reason) = (settled.map(str::to_owned), reason.map(str::to_owned));
+        let rejected = settled.is_none();
+        Command::Topup(Topup::Resolve(TopupResolve { id: id(), settled, rejected, reason }))
+    };
     for (line, command) in [
         ("bursar serve", Command::Serve),
         ("bursar demo", Command::Demo(Demo { exit: false })),
@@ -45,6 +54,15 @@ fn every_command_is_read() {
         ("bursar admin key", key(KeyRole::Operator, &[])),
         ("bursar admin key --role verifier --sku a --sku b", key(KeyRole::Verifier, &["a", "b"])),
         ("bursar admin key --role fulfiller --sku a", key(KeyRole::Fulfiller, &["a"])),
+        ("bursar topup list", Command::Topup(Topup::List(TopupList { parked: false }))),
+        ("bursar topup list --parked", Command::Topup(Topup::List(TopupList { parked: true }))),
+        (&format!("bursar topup show {ID}"), Command::Topup(Topup::Show(TopupShow { id: id() }))),
+        (&format!("bursar topup resolve {ID} --settled 0x1"), ruled(Some("0x1"), None)),
+        (
+            &format!("bursar topup resolve {ID} --settled 0x1 --reason x"),
+            ruled(Some("0x1"), Some("x")),
+        ),
+        (&format!("bursar topup resolve {ID} --rejected --reason x"), ruled(None, Some("x"))),
         (&format!("bursar pay {url}"), pay(None, "1.00")),
         (&format!("bursar pay {url} --data {{}} --max 5.00"), pay(Some("{}"), "5.00")),
     ] {
@@ -74,12 +92,17 @@ fn wrong_arguments_are_refused() {
         ("bursar restore a.dump --read-chain", ArgumentConflict),
         ("bursar restore a.dump --confirmations 3", ArgumentConflict),
         ("bursar restore a.dump --reason x", ArgumentConflict),
+        ("bursar topup show top_1", ValueValidation),
+        (&format!("bursar topup resolve {ID}"), MissingRequiredArgument),
+        (&format!("bursar topup resolve {ID} --rejected"), MissingRequiredArgument),
+        (&format!("bursar topup resolve {ID} --rejected --settled x"), ArgumentConflict),
         ("bursar pay", MissingRequiredArgument),
         ("bursar pay http://h --max 1e3", ValueValidation),
     ] {
         assert_eq!(read(line), Err(kind), "{line}");
     }
     assert_eq!(read("bursar"), Err(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand));
+    assert_eq!(read("bursar topup"), Err(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand));
     assert_eq!(read("bursar admin"), Err(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand));
 }
 

@@ -19,18 +19,19 @@ use super::gauges::Drift;
 
 /// How long a worker rests after a step that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-const CHECK_ON: Duration = Duration::from_millis(300);
+const CHECK_ON: Duration = Duration::from_millis(50);
 
 /// What the workers work with.
 pub struct Tools {
     pub sweeper: Sweeper,
     pub sweep_interval: Duration,
     pub topups: TopUps,
+    pub resolve_interval: Duration,
+    pub confirm_interval: Duration,
     pub accounts: Accounts,
     pub pool: PgPool,
     pub engine: Engine,
@@ -47,18 +48,28 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts them all: deadlines, open settlements, expiring lots, old counters, and the checks.
+    /// Starts them all: deadlines, open settlements, those that are not deep yet, expiring lots, old
+    /// counters, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
-        let checker = tokio::spawn(check(tools.checker, tools.drift, clock.clone()));
+        let resolve_interval = tools.resolve_interval;
+        let follower = topups.clone();
+        let checker = tokio::spawn(check(tools.checker, tools.drift));
         let (stop, stopped) = watch::channel(false);
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
             async move { sweeper.step().await.map(|settled| settled > 0).map_err(|e| e.to_string()) }
         });
-        let resolve = work("resolver", RESOLVE_INTERVAL, stopped.clone(), move || {
+        let resolve = work("resolver", resolve_interval, stopped.clone(), move || {
             let topups = topups.clone();
-            async move { topups.resolve_step().await.map(|_| false).map_err(|e| e.to_string()) }
+            async move {
+                let taken = topups.resolve_step().await.map_err(|e| e.to_string())?;
+                Ok(taken >= usize::from(TopUps::STEP_MAX))
+            }
+        });
+        let confirm = work("confirmer", tools.confirm_interval, stopped.clone(), move || {
+            let topups = follower.clone();
+            async move { topups.confirm_step().await.map_err(|e| e.to_string()) }
         });
         let expire = work("expirer", EXPIRE_INTERVAL, stopped.clone(), move || {
             let (pool, engine, at) = (pool.clone(), engine.clone(), clock.now());
@@ -71,7 +82,7 @@ impl Workers {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        Self { stop, tasks: vec![sweep, resolve, expire, forget], checker }
+        Self { stop, tasks: vec![sweep, resolve, confirm, expire, forget], checker }
     }
 
     /// Lets every worker finish its step, except the checker: it goes on from wherever it is stopped.
@@ -87,21 +98,13 @@ impl Workers {
     }
 }
 
-/// Verifies the ledger round by round. Money comes first: the checker rests nineteen times as long as
-/// it has worked, and nine times while it is behind.
-async fn check(checker: DriftChecker, drift: Drift, clock: Arc<dyn Clock>) {
+/// Verifies the ledger round by round.
+async fn check(checker: DriftChecker, drift: Drift) {
     loop {
-        let begun = clock.now();
-        let round = checker.round().await;
-        let took = clock.now().signed_duration_since(begun).to_std().unwrap_or_default();
-        tokio::time::sleep(match round {
+        tokio::time::sleep(match checker.round().await {
             Ok(round) => {
                 drift.note(&round);
-                if round.behind > 0 {
-                    CHECK_ON.max(took.saturating_mul(9))
-                } else {
-                    CHECK_INTERVAL.max(took.saturating_mul(19))
-                }
+                if round.caught_up { CHECK_INTERVAL } else { CHECK_ON }
             }
             Err(error) => {
                 tracing::warn!(worker = "checker", %error, "round failed");

@@ -26,7 +26,7 @@ pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 pub use settings::{
     Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, Need, PaymentSettings,
-    Settings, SignupSettings, TopupSettings,
+    ResolveSettings, Settings, SignupSettings, TopupSettings,
 };
 pub use url::{BaseUrl, UrlError};
 pub use variables::{Preset, TEST_PAY_TO, VARIABLES, Variable, find, help_text, markdown_table};

@@ -12,16 +12,17 @@ use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
     Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, Need, PaymentSettings,
-    Settings, SignupSettings, TopupSettings,
+    ResolveSettings, Settings, SignupSettings, TopupSettings,
 };
 use super::url::{postgres as postgres_url, web as web_url};
 use super::values::{key_hash, networks, pay_to, proxies, yes_or_no};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, DATA_DIR, DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL,
-    GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP,
-    NETWORKS, PAY_TO, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RPC_URL, SETTLE_TIMEOUT_S,
-    SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUST_FACILITATOR, TRUSTED_PROXIES,
-    VERIFY_TIMEOUT_S, Variable,
+    ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
+    DB_CONNECTIONS, DEFAULT_TOPUP, FACILITATOR_URL, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
+    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, NETWORKS, PARK_AFTER_S, PAY_TO, PG_BIN,
+    PUBLIC_URL, QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS,
+    RPC_URL, SETTLE_MARGIN_S, SETTLE_TIMEOUT_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS,
+    TRUST_FACILITATOR, TRUSTED_PROXIES, VERIFY_TIMEOUT_S, Variable,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -40,6 +41,7 @@ impl Settings {
             database: database(&mut reader, vars),
             http: http(&mut reader),
             payment: payment(&mut reader),
+            resolve: resolve(&mut reader),
             topup: topup(&mut reader),
             signup: signup(&mut reader),
             engine: EngineSettings {
@@ -111,6 +113,18 @@ fn payment(reader: &mut Reader<'_>) -> PaymentSettings {
         rpc_url: reader.optional(&RPC_URL, web_url).map(Secret::new),
         settle_timeout: Duration::from_secs(reader.number(&SETTLE_TIMEOUT_S, 1..=600)),
         verify_timeout: Duration::from_secs(reader.number(&VERIFY_TIMEOUT_S, 1..=120)),
+    }
+}
+
+fn resolve(reader: &mut Reader<'_>) -> ResolveSettings {
+    ResolveSettings {
+        interval: Duration::from_millis(reader.number(&RESOLVE_INTERVAL_MS, 10..=60_000)),
+        receipt_wait: Duration::from_millis(reader.number(&RECEIPT_WAIT_MS, 0..=120_000)),
+        backoff: Duration::from_millis(reader.number(&RESOLVE_BACKOFF_MS, 10..=600_000)),
+        margin: Duration::from_secs(reader.number(&SETTLE_MARGIN_S, 0..=86_400)),
+        park_after: Duration::from_secs(reader.number(&PARK_AFTER_S, 0..=2_592_000)),
+        confirmations: reader.number(&CONFIRMATIONS, 1..=10_000),
+        confirm_interval: Duration::from_millis(reader.number(&CONFIRM_INTERVAL_MS, 10..=600_000)),
     }
 }
 

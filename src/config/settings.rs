@@ -23,6 +23,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// How payments are asked for and settled.
     pub payment: PaymentSettings,
+    /// How the outcome of a payment is found out.
+    pub resolve: ResolveSettings,
     /// How much one top-up may bring.
     pub topup: TopupSettings,
     /// What a new account gets.
@@ -106,6 +108,25 @@ pub struct PaymentSettings {
     pub settle_timeout: Duration,
     /// How long to wait for a verification.
     pub verify_timeout: Duration,
+}
+
+/// How the outcome of a payment is found out when no answer told it.
+#[derive(Clone, Copy, Debug)]
+pub struct ResolveSettings {
+    /// How long the resolver waits between two looks.
+    pub interval: Duration,
+    /// How long a request waits for the chain to show its settlement.
+    pub receipt_wait: Duration,
+    /// The first pause between two looks at one top-up.
+    pub backoff: Duration,
+    /// How long after its window a payment without a trace on the chain is rejected.
+    pub margin: Duration,
+    /// How long after its window a payment that nobody tells of is left to the operator.
+    pub park_after: Duration,
+    /// How many blocks must lie above what counts as there to stay. Until then it is followed.
+    pub confirmations: u64,
+    /// How long to wait between two looks at a settlement that is followed.
+    pub confirm_interval: Duration,
 }
 
 /// Who verifies and settles payments.

@@ -187,6 +187,27 @@ variables! {
     VERIFY_TIMEOUT_S = open("BURSAR_VERIFY_TIMEOUT_S",
         "Seconds to wait for the facilitator to verify a payment.",
         "a whole number from 1 to 120", Value("15"));
+    RECEIPT_WAIT_MS = open("BURSAR_RECEIPT_WAIT_MS",
+        "Milliseconds that a request waits for the chain to show its settlement, until that counts as unknown.",
+        "a whole number from 0 to 120000", Value("10000"));
+    RESOLVE_INTERVAL_MS = open("BURSAR_RESOLVE_INTERVAL_MS",
+        "Milliseconds between looks for top-ups whose outcome is open.",
+        "a whole number from 10 to 60000", Value("2000"));
+    RESOLVE_BACKOFF_MS = open("BURSAR_RESOLVE_BACKOFF_MS",
+        "Milliseconds until an open top-up is looked into again; the pause grows to 64 times as many.",
+        "a whole number from 10 to 600000", Value("10000"));
+    SETTLE_MARGIN_S = open("BURSAR_SETTLE_MARGIN_S",
+        "Seconds on the chain, after the end of a payment's window, until one that left no trace there is rejected.",
+        "a whole number from 0 to 86400", Value("300"));
+    PARK_AFTER_S = open("BURSAR_PARK_AFTER_S",
+        "Seconds, after the end of a payment's window, until one that neither facilitator nor chain tells of is left to the operator.",
+        "a whole number from 0 to 2592000", Value("3600"));
+    CONFIRMATIONS = open("BURSAR_CONFIRMATIONS",
+        "Blocks that must lie above a settlement's, or a cancellation's, before it counts as sure to stay. Until then it is followed on the chain; when it has been gone for as many blocks, it is void.",
+        "a whole number from 1 to 10000", Value("12"));
+    CONFIRM_INTERVAL_MS = open("BURSAR_CONFIRM_INTERVAL_MS",
+        "Milliseconds between looks at a settlement that is followed.",
+        "a whole number from 10 to 600000", Value("5000"));
     SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));

@@ -21,7 +21,7 @@ use super::store::journal::JournalRow;
 /// | `book_id` | the account |
 /// | `version` | counts the book's transfers from 1, without gaps |
 /// | `transaction_id` | the business act that the transfer is a part of |
-/// | `movement` | `topup`, `grant`, `hold`, `capture`, `release`, `reversal` or `expiry` |
+/// | `movement` | `topup`, `grant`, `hold`, `capture`, `release`, `reversal`, `expiry`, `void`, `recovery` or `reinstatement` |
 /// | `debit_account`, `credit_account` | roles of the chart of accounts |
 /// | `amount` | dollars |
 /// | `amount_micros` | the same in micro-dollars |
@@ -30,10 +30,11 @@ use super::store::journal::JournalRow;
 /// | `subject_id` | the top-up, key (of a grant), hold, charge, reversal or lot it belongs to |
 /// | `lot_id` | the lot that was filled or drawn from |
 /// | `reverses_transaction_id` | the transaction that this one undoes |
-/// | `topup_id`, `settlement_network`, `settlement_transaction`, `payer` | of a top-up |
+/// | `topup_id`, `settlement_network`, `settlement_transaction`, `payer` | of a top-up, or what a void one took and gave back |
 /// | `checkout_id`, `sku` | of a hold, release, capture or reversal |
 /// | `charge_id`, `result_id` | of a capture or reversal |
-pub const COLUMNS: [&str; 23] = [
+/// | `settlement_block`, `settlement_block_hash`, `settlement_block_time`, `settlement_log_index` | where the chain last showed the settlement when the transfer was written, if it was read |
+pub const COLUMNS: [&str; 27] = [
     "book_id",
     "version",
     "transaction_id",
@@ -57,6 +58,10 @@ pub const COLUMNS: [&str; 23] = [
     "charge_id",
     "result_id",
     "sku",
+    "settlement_block",
+    "settlement_block_hash",
+    "settlement_block_time",
+    "settlement_log_index",
 ];
 
 /// The positions of the columns in the order of their names, for canonical JSON.
@@ -98,12 +103,13 @@ pub(super) fn write(row: JournalRow, format: Format, out: &mut Vec<u8>) {
     }
 }
 
-fn cells(row: JournalRow) -> [Cell; 23] {
+fn cells(row: JournalRow) -> [Cell; 27] {
     let text = |text: String| Cell::Text(text);
     let movement = row.movement;
     let is = |name: &str| movement == name;
     let charge = row.charge_id.or((is("capture")).then_some(row.subject_id));
-    let topup = is("topup").then(|| TopupId(row.subject_id).to_string());
+    let of_topup = ["topup", "void", "recovery", "reinstatement"].iter().any(|name| is(name));
+    let topup = of_topup.then(|| TopupId(row.subject_id).to_string());
     [
         text(BookId(row.book_id).to_string()),
         Cell::Number(row.version),
@@ -129,6 +135,10 @@ fn cells(row: JournalRow) -> [Cell; 23] {
         charge.map(|id| ChargeId(id).to_string()).into(),
         row.result_id.into(),
         row.sku.into(),
+        row.block_number.map_or(Cell::Missing, Cell::Number),
+        row.block_hash.into(),
+        row.block_time.map(time).into(),
+        row.log_index.map_or(Cell::Missing, Cell::Number),
     ]
 }
 
@@ -143,7 +153,7 @@ fn time(at: DateTime<Utc>) -> String {
 /// The public id of what a transfer belongs to.
 pub(super) fn subject(movement: &str, id: Uuid) -> String {
     match movement {
-        "topup" => TopupId(id).to_string(),
+        "topup" | "void" | "recovery" | "reinstatement" => TopupId(id).to_string(),
         "grant" => KeyId(id).to_string(),
         "hold" | "release" => HoldId(id).to_string(),
         "capture" => ChargeId(id).to_string(),

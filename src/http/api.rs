@@ -34,7 +34,7 @@ pub fn api_document_json() -> String {
 fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(accounts::open_account);
     config.service(wallets::issue_challenge).service(wallets::claim_wallet);
-    config.service(topups::topup).service(topups::get_topup);
+    config.service(topups::topup).service(topups::get_topup).service(topups::find_topups);
     config.service(credits::read_credits).service(credits::read_history);
     config.service(catalog::read_catalog);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);

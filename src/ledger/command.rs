@@ -141,6 +141,7 @@ pub struct Wants {
     pub(super) holds: BTreeSet<(BookId, HoldId)>,
     pub(super) captures: BTreeSet<(BookId, ChargeId)>,
     pub(super) spent: BTreeSet<(BookId, Option<KeyId>)>,
+    pub(super) origins: BTreeSet<(BookId, Uuid)>,
 }
 
 impl Wants {
@@ -157,6 +158,11 @@ impl Wants {
     /// A capture. Its hold must be wanted too.
     pub fn capture(&mut self, book: BookId, capture: ChargeId) {
         self.captures.insert((book, capture));
+    }
+
+    /// The lots of a top-up, closed ones too.
+    pub fn lots_of(&mut self, book: BookId, origin: Uuid) {
+        self.origins.insert((book, origin));
     }
 
     /// What a spender, or the whole account, has spent in its current windows: needed to set a cap.

@@ -26,7 +26,7 @@ pub struct Transfer {
 
 /// The balance of each role of a book, on its normal side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Balances([Amount; 9]);
+pub(super) struct Balances([Amount; Role::ALL.len()]);
 
 impl Balances {
     fn index(role: Role) -> usize {

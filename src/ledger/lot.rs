@@ -23,6 +23,9 @@ pub struct Lot {
     pub origin: Uuid,
     /// The expired lot whose money came back into this one.
     pub parent: Option<LotId>,
+    /// Of a payment that turned out to be void: what was spent of the lot and has not come back.
+    /// Such a lot has nothing left.
+    pub lost: Option<Amount>,
 }
 
 /// The published burn order: priority, then earliest expiry, then promotional before paid, then
@@ -132,15 +135,30 @@ impl Lots {
         id: LotId,
         change: impl FnOnce(&Lot) -> Option<Amount>,
     ) -> Result<(), Fault> {
+        self.change(id, |lot| {
+            let remaining = change(lot).filter(|remaining| *remaining <= lot.amount);
+            lot.remaining = remaining.ok_or(Fault::LotsDisagree)?;
+            Ok(())
+        })
+    }
+
+    /// Changes a lot, in anything but its place in the burn order.
+    pub(super) fn change(
+        &mut self,
+        id: LotId,
+        change: impl FnOnce(&mut Lot) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let key = self.keys.get(&id).ok_or(Fault::LotUnknown(id))?;
         let kept = self.by_burn.get_mut(key).ok_or(Fault::LotUnknown(id))?;
-        let remaining = change(&kept.lot).ok_or(Fault::LotsDisagree)?;
-        if remaining > kept.lot.amount {
-            return Err(Fault::LotsDisagree);
-        }
-        kept.lot.remaining = remaining;
+        change(&mut kept.lot)?;
         kept.fate = kept.fate.touched();
         Ok(())
+    }
+
+    /// The lots that the money of a top-up or grant is in, or was.
+    pub(super) fn of_origin(&self, origin: Uuid) -> Vec<Lot> {
+        let lots = self.by_burn.values().map(|kept| &kept.lot);
+        lots.filter(|lot| lot.origin == origin).cloned().collect()
     }
 
     /// The lots that have something left and whose time is over.
@@ -165,5 +183,6 @@ pub(super) fn successor(expired: &Lot, id: LotId, amount: Amount, at: DateTime<U
         expires_at: at.checked_add_signed(TimeDelta::days(RETURNED_LOT_DAYS)),
         origin: expired.origin,
         parent: Some(expired.id),
+        lost: None,
     }
 }

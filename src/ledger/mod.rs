@@ -25,7 +25,7 @@ mod role;
 mod spender;
 mod store;
 
-pub use book::{Book, HoldRequest, Stop};
+pub use book::{Book, HoldRequest, Stop, Voided};
 pub use cap::{Cap, CapScope, CapViolation, Span};
 pub use command::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Outcome, Wants};
 pub use engine::{Engine, EngineSettings, SubmitError};

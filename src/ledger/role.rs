@@ -22,11 +22,13 @@ pub enum Role {
     ReversedRevenue,
     /// Expired paid credits (income).
     Breakage,
+    /// Credits that were spent and whose settlement turned out to be void (expense).
+    SettlementLoss,
 }
 
 impl Role {
     /// Every role, in the order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SettledUsdc,
         Self::Prepaid,
         Self::Held,
@@ -36,6 +38,7 @@ impl Role {
         Self::Revenue,
         Self::ReversedRevenue,
         Self::Breakage,
+        Self::SettlementLoss,
     ];
 
     /// The number in the table `role`.
@@ -50,13 +53,17 @@ impl Role {
             Self::Revenue => 7,
             Self::ReversedRevenue => 8,
             Self::Breakage => 9,
+            Self::SettlementLoss => 10,
         }
     }
 
     /// Whether the role grows on debit. Balances are kept on the normal side.
     pub const fn grows_on_debit(self) -> bool {
         match self {
-            Self::SettledUsdc | Self::PromoIssued | Self::ReversedRevenue => true,
+            Self::SettledUsdc
+            | Self::PromoIssued
+            | Self::ReversedRevenue
+            | Self::SettlementLoss => true,
             Self::Prepaid
             | Self::Held
             | Self::Promo
@@ -78,6 +85,7 @@ impl Role {
             Self::Revenue => "revenue",
             Self::ReversedRevenue => "reversed_revenue",
             Self::Breakage => "breakage",
+            Self::SettlementLoss => "settlement_loss",
         }
     }
 }
@@ -100,6 +108,13 @@ pub enum Movement {
     Reversal,
     /// What is left of a lot expires.
     Expiry,
+    /// A settled payment turns out not to be on the chain: what is left of its credits is taken
+    /// back, and the rest is lost.
+    Void,
+    /// Credits of a void payment come back from a hold or a charge, and make up for the loss.
+    Recovery,
+    /// The money of a void payment has arrived after all.
+    Reinstatement,
 }
 
 impl Movement {
@@ -113,11 +128,15 @@ impl Movement {
             Self::Release => 5,
             Self::Reversal => 6,
             Self::Expiry => 7,
+            Self::Void => 8,
+            Self::Recovery => 9,
+            Self::Reinstatement => 10,
         }
     }
 
     /// The roles it debits and credits, for paid and for promotional lots. Promotional credits
-    /// never touch revenue. A top-up is always paid and a grant never is.
+    /// never touch revenue. A top-up is always paid and a grant never is. Of a void payment these
+    /// are the roles of what is available; [`Self::loss_roles`] are those of what was spent.
     pub const fn roles(self, paid: bool) -> (Role, Role) {
         match (self, paid) {
             (Self::Topup, _) => (Role::SettledUsdc, Role::Prepaid),
@@ -132,6 +151,25 @@ impl Movement {
             (Self::Reversal, false) => (Role::PromoIssued, Role::Promo),
             (Self::Expiry, true) => (Role::Prepaid, Role::Breakage),
             (Self::Expiry, false) => (Role::Promo, Role::PromoIssued),
+            (Self::Void, _) => (Role::Prepaid, Role::SettledUsdc),
+            (Self::Recovery, _) => (Role::Prepaid, Role::SettlementLoss),
+            (Self::Reinstatement, _) => (Role::SettledUsdc, Role::Prepaid),
+        }
+    }
+
+    /// The roles for the part of a void payment that was spent; none for what touches no loss.
+    pub const fn loss_roles(self) -> Option<(Role, Role)> {
+        match self {
+            Self::Void => Some((Role::SettlementLoss, Role::SettledUsdc)),
+            Self::Reinstatement => Some((Role::SettledUsdc, Role::SettlementLoss)),
+            Self::Topup
+            | Self::Grant
+            | Self::Hold
+            | Self::Capture
+            | Self::Release
+            | Self::Reversal
+            | Self::Expiry
+            | Self::Recovery => None,
         }
     }
 }

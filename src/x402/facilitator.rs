@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::classify::{Expected, SettleOutcome, VerifyOutcome, classify_settle, classify_verify};
 use super::exchange::{Answer, Bounds, Exchange, ExchangeError};
+use super::heard::Heard;
 
 /// Whoever verifies and settles payments for us.
 pub trait Facilitator: Send + Sync {
@@ -21,7 +22,7 @@ pub trait Facilitator: Send + Sync {
         version: u8,
         payload: &'a Value,
         requirements: &'a Value,
-    ) -> BoxFuture<'a, VerifyOutcome>;
+    ) -> BoxFuture<'a, Heard<VerifyOutcome>>;
 
     /// Settles a payment, once: it is never repeated here.
     ///
@@ -34,7 +35,7 @@ pub trait Facilitator: Send + Sync {
         requirements: &'a Value,
         expected: &'a Expected<'a>,
         first_attempt: bool,
-    ) -> BoxFuture<'a, SettleOutcome>;
+    ) -> BoxFuture<'a, Heard<SettleOutcome>>;
 }
 
 /// Why a facilitator cannot be used or asked.
@@ -183,7 +184,7 @@ impl HttpFacilitator {
         Supported::read(&body).ok_or(FacilitatorError::Unreadable { status })
     }
 
-    async fn ask_verify(&self, body: &Value) -> VerifyOutcome {
+    async fn ask_verify(&self, body: &Value) -> Heard<VerifyOutcome> {
         let mut pause = self.settings.verify_pause;
         let mut repeats = Self::VERIFY_REPEATS;
         loop {
@@ -193,13 +194,15 @@ impl HttpFacilitator {
                 Ok(answer) => matches!(answer.status, 429 | 502..=504),
                 Err(error) => matches!(error, ExchangeError::NotSent(_)),
             };
-            let outcome = match sent {
-                Ok(Answer { status, body }) => classify_verify(status, &body),
-                Err(error) => VerifyOutcome::Unavailable { detail: error.to_string() },
+            let heard = match sent {
+                Ok(Answer { status, body }) => {
+                    Heard::answer(classify_verify(status, &body), status, &body)
+                }
+                Err(error) => unavailable(&error),
             };
-            let unavailable = matches!(outcome, VerifyOutcome::Unavailable { .. });
+            let unavailable = matches!(heard.outcome, VerifyOutcome::Unavailable { .. });
             if !unavailable || !worth_repeating || repeats == 0 {
-                return outcome;
+                return heard;
             }
             repeats = repeats.saturating_sub(1);
             tokio::time::sleep(pause).await;
@@ -212,16 +215,28 @@ impl HttpFacilitator {
         body: &Value,
         expected: &Expected<'_>,
         first_attempt: bool,
-    ) -> SettleOutcome {
-        let unknown =
-            |reason: &str| SettleOutcome::Unknown { reason: reason.to_owned(), transaction: None };
+    ) -> Heard<SettleOutcome> {
         let request = self.post("settle", body);
         match self.exchange.send(request, self.settings.settle_timeout).await {
-            Ok(Answer { status, body }) => classify_settle(status, &body, first_attempt, expected),
-            Err(ExchangeError::NotSent(detail)) => SettleOutcome::NotSent { detail },
-            Err(ExchangeError::TimedOut) => unknown("timeout"),
-            Err(ExchangeError::Lost(_)) => unknown("connection_lost"),
-            Err(ExchangeError::TooLong) => unknown("answer_too_long"),
+            Ok(Answer { status, body }) => {
+                let outcome = classify_settle(status, &body, first_attempt, expected);
+                Heard::answer(outcome, status, &body)
+            }
+            Err(error) => {
+                let unknown = |reason: &str| SettleOutcome::Unknown {
+                    reason: reason.to_owned(),
+                    transaction: None,
+                };
+                let outcome = match &error {
+                    ExchangeError::NotSent(detail) => {
+                        SettleOutcome::NotSent { detail: detail.clone() }
+                    }
+                    ExchangeError::TimedOut => unknown("timeout"),
+                    ExchangeError::Lost(_) => unknown("connection_lost"),
+                    ExchangeError::TooLong => unknown("answer_too_long"),
+                };
+                Heard::nothing(outcome, &error.to_string())
+            }
         }
     }
 }
@@ -236,13 +251,13 @@ impl Facilitator for HttpFacilitator {
         version: u8,
         payload: &'a Value,
         requirements: &'a Value,
-    ) -> BoxFuture<'a, VerifyOutcome> {
+    ) -> BoxFuture<'a, Heard<VerifyOutcome>> {
         let body = request_body(version, payload, requirements);
         async move {
             let asked = self.ask_verify(&body);
-            tokio::time::timeout(self.settings.verify_timeout, asked).await.unwrap_or_else(|_| {
-                VerifyOutcome::Unavailable { detail: ExchangeError::TimedOut.to_string() }
-            })
+            tokio::time::timeout(self.settings.verify_timeout, asked)
+                .await
+                .unwrap_or_else(|_| unavailable(&ExchangeError::TimedOut))
         }
         .boxed()
     }
@@ -254,10 +269,15 @@ impl Facilitator for HttpFacilitator {
         requirements: &'a Value,
         expected: &'a Expected<'a>,
         first_attempt: bool,
-    ) -> BoxFuture<'a, SettleOutcome> {
+    ) -> BoxFuture<'a, Heard<SettleOutcome>> {
         let body = request_body(version, payload, requirements);
         async move { self.ask_settle(&body, expected, first_attempt).await }.boxed()
     }
+}
+
+fn unavailable(error: &ExchangeError) -> Heard<VerifyOutcome> {
+    let detail = error.to_string();
+    Heard::nothing(VerifyOutcome::Unavailable { detail: detail.clone() }, &detail)
 }
 
 /// The body of `/verify` and `/settle`. Nulls are dropped, because some facilitators refuse an

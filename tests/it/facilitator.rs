@@ -57,7 +57,7 @@ fn success() -> Value {
 
 async fn settle_at(url: &str) -> SettleOutcome {
     let requirements = json!({"scheme": "exact"});
-    facilitator(url).settle(2, &payload(), &requirements, &EXPECTED, true).await
+    facilitator(url).settle(2, &payload(), &requirements, &EXPECTED, true).await.outcome
 }
 
 fn unknown(reason: &str, transaction: Option<String>) -> SettleOutcome {
@@ -155,11 +155,11 @@ async fn a_verification_is_repeated_when_the_facilitator_is_busy() {
     ];
     for (script, outcome, calls) in table {
         let peer = Peer::start(script.clone()).await;
-        let found = facilitator(&peer.url).verify(2, &payload(), &json!({})).await;
+        let found = facilitator(&peer.url).verify(2, &payload(), &json!({})).await.outcome;
         assert_eq!(found, outcome, "{script:?}");
         assert_eq!(peer.requests().len(), calls, "{script:?}");
     }
-    let found = facilitator(&nobody().await).verify(2, &payload(), &json!({})).await;
+    let found = facilitator(&nobody().await).verify(2, &payload(), &json!({})).await.outcome;
     assert!(matches!(found, VerifyOutcome::Unavailable { .. }), "{found:?}");
 }
 
@@ -173,7 +173,7 @@ async fn the_time_for_a_verification_bounds_its_repeats() {
     };
     let peer = Peer::start(vec![Act::Answer(503, String::new())]).await;
     let facilitator = HttpFacilitator::new(&peer.url, settings).unwrap();
-    let found = facilitator.verify(2, &payload(), &json!({})).await;
+    let found = facilitator.verify(2, &payload(), &json!({})).await.outcome;
     assert_eq!(found, VerifyOutcome::Unavailable { detail: "no answer in time".to_owned() });
 }
 

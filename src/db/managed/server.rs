@@ -31,9 +31,9 @@ const SETTINGS: [&str; 12] = [
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
-    "wal_compression=on",
+    "wal_compression=lz4",
     "checkpoint_timeout=15min",
-    "max_wal_size=4GB",
+    "max_wal_size=8GB",
     "max_connections=100",
     // Room for the hot pages of a ledger of millions of rows; memory that is not used is not taken.
     "shared_buffers=1GB",

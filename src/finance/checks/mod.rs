@@ -37,6 +37,7 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::CapturesMatchTransfers, holds::capture_transfers(tx).await?),
         Check::of(Rule::TopupsMatchSettled, topups::settled(tx).await?),
         Check::of(Rule::TopupsMatchTransfers, topups::transfers(tx).await?),
+        Check::of(Rule::LossesMatchLots, lots::losses(tx).await?),
         Check::of(Rule::SandboxMatchesTopups, topups::sandbox(tx).await?),
         Check::of(Rule::ChargesMatchRevenue, checkouts::revenue(tx).await?),
         Check::of(Rule::ChargesMatchCaptures, checkouts::charges(tx).await?),

@@ -76,9 +76,11 @@ rules! {
     CapturesMatchTransfers, "captures_match_transfers", Money,
         "The amount and the reversed part of every capture are the sums of its transfers.";
     TopupsMatchSettled, "topups_match_settled", Money,
-        "Every customer's credited top-ups add up to its `settled_usdc`.";
+        "Every customer's credited top-ups, without void ones, add up to its `settled_usdc`.";
     TopupsMatchTransfers, "topups_match_transfers", Money,
-        "Every credited top-up was booked once with its amount, and no other was booked.";
+        "Every credited top-up was booked once with its amount, a void one back, and no other.";
+    LossesMatchLots, "losses_match_lots", Money,
+        "What is lost of void settlements and has not come back is `settlement_loss`, lot by lot.";
     SandboxMatchesTopups, "sandbox_matches_topups", Money,
         "What the sandbox moved in a transaction is what was credited for it.";
     ChargesMatchRevenue, "charges_match_revenue", Money,

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use crate::finance::store::proof::books::{Entry, MovementRow, RoleRow};
 
 /// The roles whose balances a book's row carries, in the order in which they are read.
-pub(super) const ROLES: [&str; 9] = [
+pub(super) const ROLES: [&str; 10] = [
     "settled_usdc",
     "prepaid",
     "held",
@@ -13,6 +13,7 @@ pub(super) const ROLES: [&str; 9] = [
     "revenue",
     "reversed_revenue",
     "breakage",
+    "settlement_loss",
 ];
 
 /// What a transfer is.
@@ -23,6 +24,8 @@ pub(super) enum Kind {
     Capture,
     Release,
     Reversal,
+    Void,
+    Reinstatement,
     /// Whatever moves only lots.
     Other,
     /// No movement of the chart.
@@ -52,6 +55,8 @@ impl Chart {
             "capture" => Kind::Capture,
             "release" => Kind::Release,
             "reversal" => Kind::Reversal,
+            "void" => Kind::Void,
+            "reinstatement" => Kind::Reinstatement,
             _ => Kind::Other,
         };
         let movements =

@@ -93,10 +93,28 @@ pub(super) async fn examine(
     for window in &windows {
         book::compare(&chart, window, &beyond, &mut findings);
     }
+    compare_losses(tx, &windows, &ended, &mut findings).await?;
     compare_snapshots(tx, &windows, &mut findings).await?;
     let changes = Spending::of(&chart, &all, &walked);
     compare_caps(tx, &chart, walk_of, &all, &walked, &ended, &mut findings).await?;
     Ok(Examined { windows, findings, verified: walked.verified, lots, changes })
+}
+
+async fn compare_losses(
+    tx: &mut PgConnection,
+    windows: &[Window],
+    ended: &HashSet<Uuid>,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    let ended: Vec<Uuid> = ended.iter().copied().collect();
+    let lost: HashMap<Uuid, i64> = money::lost(tx, &ended).await?.into_iter().collect();
+    for window in windows {
+        let Some(found) = lost.get(&window.book()) else { continue };
+        let (subject, expected) = ("lost of void settlements", window.balance("settlement_loss"));
+        let rule = Rule::LossesMatchLots;
+        findings.compare(rule, window.book(), subject, expected, i128::from(*found));
+    }
+    Ok(())
 }
 
 async fn compare_snapshots(

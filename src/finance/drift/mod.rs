@@ -52,6 +52,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use tokio::time::Instant;
 
 use crate::finance::checks::{Check, Rule};
 use crate::finance::store::checks::Found;
@@ -76,18 +77,22 @@ pub struct DriftSettings {
     pub reverified_per_round: i64,
     /// How long it rests between two laps through everything.
     pub lap_every: Duration,
+    /// How many times as long as a step has taken it rests before the next one.
+    pub rest: u32,
 }
 
 impl Default for DriftSettings {
     fn default() -> Self {
         Self {
-            // A step's snapshot keeps Postgres from clearing away the old versions of busy rows, and
-            // money waits while it has the processor, so that it is short.
-            transfers_per_step: 500,
-            books_per_step: 1_000,
+            // Money comes first. A step's snapshot keeps Postgres from clearing away the old versions
+            // of busy rows, and money waits while it has the processor, so that steps are short and
+            // take a tenth of the time.
+            transfers_per_step: 100,
+            books_per_step: 300,
             steps_per_round: 2,
-            reverified_per_round: 500,
+            reverified_per_round: 100,
             lap_every: Duration::from_secs(600),
+            rest: 9,
         }
     }
 }
@@ -99,8 +104,8 @@ pub struct Round {
     pub verified: i64,
     /// How many were verified again.
     pub reverified: i64,
-    /// How many are booked and not verified yet.
-    pub behind: i64,
+    /// Whether everything is verified that was there when the round began.
+    pub caught_up: bool,
     /// When everything had been verified again for the last time.
     pub lap_ended_at: Option<DateTime<Utc>>,
     /// Whether another process was at it, so that this one left the rest to it.
@@ -129,18 +134,29 @@ impl DriftChecker {
         let mut busy = head == CaughtUp::Busy;
         for turn in [Turn::Suspects, Turn::Rolling] {
             if self.settings.reverified_per_round > 0 {
-                match unless_raced(step::lap(self, turn).await)? {
+                let begun = Instant::now();
+                let lap = unless_raced(step::lap(self, turn).await)?;
+                self.rest(begun).await;
+                match lap {
                     Some(count) => reverified += count,
                     None => busy = true,
                 }
             }
         }
-        let caught_up = head == CaughtUp::Yes;
-        let behind = if caught_up { 0 } else { cursor::behind(&self.pool).await? };
         let standing = cursor::standing(&self.pool).await?;
         let lap_ended_at = standing.lap_ended_at;
         let report = self.report(standing.at).await?;
-        Ok(Round { verified, reverified, behind, lap_ended_at, busy, report })
+        let caught_up = head == CaughtUp::Yes;
+        Ok(Round { verified, reverified, caught_up, lap_ended_at, busy, report })
+    }
+
+    /// How many transfers are booked and not verified yet.
+    pub async fn behind(&self) -> Result<i64, FinanceError> {
+        Ok(cursor::behind(&self.pool).await?)
+    }
+
+    async fn rest(&self, begun: Instant) {
+        tokio::time::sleep(begun.elapsed().saturating_mul(self.settings.rest)).await;
     }
 
     /// Steps until everything is verified that was there in the beginning, or until the round is
@@ -148,9 +164,11 @@ impl DriftChecker {
     async fn catch_up(&self, verified: &mut i64) -> Result<CaughtUp, FinanceError> {
         let (mut worked, mut whole) = (0, false);
         while worked < self.settings.steps_per_round.max(1) {
+            let begun = Instant::now();
             let Some(step) = unless_raced(step::head(self).await)? else {
                 return Ok(CaughtUp::Busy);
             };
+            self.rest(begun).await;
             *verified += step.verified;
             worked += u32::from(step.worked);
             // Only a circle that began with the first book tells that nothing is left.

@@ -11,6 +11,7 @@ use crate::finance::checks::Rule;
 use crate::finance::store::proof::books::{self, BookRow};
 use crate::finance::store::proof::cursor::{self, Cursor, Place};
 use crate::finance::store::proof::ids::{self, Table};
+use crate::finance::store::proof::strays::{self, Sweep};
 use crate::finance::store::proof::{findings, keep, slot_of};
 
 use super::DriftChecker;
@@ -100,6 +101,13 @@ pub(super) async fn head(checker: &DriftChecker) -> Result<Option<HeadStep>, Fin
 /// another process is stepping.
 pub(super) async fn lap(checker: &DriftChecker, turn: Turn) -> Result<Option<i64>, FinanceError> {
     let Some((mut tx, cursor)) = cursor::begin(&checker.pool).await? else { return Ok(None) };
+    if turn == Turn::Rolling
+        && is_due(checker, &cursor)
+        && !look_for_strays(checker, &mut tx, &cursor).await?
+    {
+        tx.commit().await?;
+        return Ok(Some(0));
+    }
     let Some(turns) = turns(checker, &mut tx, &cursor, turn).await? else {
         tx.commit().await?;
         return Ok(Some(0));
@@ -137,6 +145,40 @@ pub(super) async fn lap(checker: &DriftChecker, turn: Turn) -> Result<Option<i64
     Ok(Some(done.verified))
 }
 
+/// Whether a lap is under way, or the next one may begin.
+fn is_due(checker: &DriftChecker, cursor: &Cursor) -> bool {
+    let pause = checker.settings.lap_every.as_secs_f64();
+    cursor.lapping || cursor.lapped_s.is_none_or(|ago| ago >= pause)
+}
+
+/// Goes on looking for strays, with which a lap begins. Tells whether that is done.
+async fn look_for_strays(
+    checker: &DriftChecker,
+    tx: &mut PgConnection,
+    cursor: &Cursor,
+) -> Result<bool, sqlx::Error> {
+    let Some(mut place) = cursor.sweep else { return Ok(true) };
+    let mut left = checker.settings.reverified_per_round.max(1).saturating_mul(PAGE_ROWS);
+    let done = loop {
+        let (looked_at, more) = strays::sweep(tx, place, left).await?;
+        left = left.saturating_sub(looked_at);
+        let Some(next) = more.or_else(|| place.kind.next().map(Sweep::of)) else { break true };
+        place = next;
+        if left <= 0 {
+            break false;
+        }
+    };
+    cursor::move_sweep(tx, if done { None } else { Some(place) }).await?;
+    Ok(done)
+}
+
+/// Ends a lap that has come past the last book.
+async fn end_lap(tx: &mut PgConnection, cursor: &Cursor) -> Result<(), sqlx::Error> {
+    lost_books(tx, cursor.lap, None).await?;
+    strays::forget_old(tx).await?;
+    cursor::end_lap(tx).await
+}
+
 /// The books whose turn it is, or none when there is nothing to do.
 async fn turns(
     checker: &DriftChecker,
@@ -147,14 +189,12 @@ async fn turns(
     let turns = match turn {
         Turn::Suspects => findings::suspects(tx, LAP_BOOKS).await?,
         Turn::Rolling => {
-            let pause = checker.settings.lap_every.as_secs_f64();
-            if !cursor.lapping && cursor.lapped_s.is_some_and(|ago| ago < pause) {
+            if !is_due(checker, cursor) {
                 return Ok(None);
             }
             let next = books::next(tx, cursor.lap, LAP_BOOKS).await?;
             if next.is_empty() {
-                lost_books(tx, cursor.lap, None).await?;
-                cursor::end_lap(tx).await?;
+                end_lap(tx, cursor).await?;
             }
             next
         }
@@ -308,8 +348,7 @@ async fn move_on(
 ) -> Result<(), sqlx::Error> {
     let all = i64::try_from(turns.len()).is_ok_and(|books| books < LAP_BOOKS);
     if all && done.last == turns.last().copied() {
-        lost_books(tx, cursor.lap, None).await?;
-        return cursor::end_lap(tx).await;
+        return end_lap(tx, cursor).await;
     }
     let place = done.last.map_or(cursor.lap, |book| Place { slot: slot_of(book), book });
     lost_books(tx, cursor.lap, Some(place)).await?;

@@ -41,5 +41,6 @@ pub(super) fn credited_beyond(chart: &Chart, all: &Subjects) -> BTreeMap<Uuid, i
 fn figures(chart: &Chart, all: &Subjects, key: Key) -> (i128, i128) {
     let row = all.topups.get(&key).filter(|topup| topup.credited);
     let credited = row.map_or(0, |topup| i128::from(topup.amount));
-    (credited, sum_of(chart, all.transfers_of(key), Kind::Topup))
+    let sum = |kind| sum_of(chart, all.transfers_of(key), kind);
+    (credited, sum(Kind::Topup) - sum(Kind::Void) + sum(Kind::Reinstatement))
 }

@@ -254,7 +254,7 @@ impl Walked {
         let key = (entry.book_id, entry.subject_id);
         let kind = chart.kind(entry);
         match kind {
-            Kind::Topup => self.topups.extend([key]),
+            Kind::Topup | Kind::Void | Kind::Reinstatement => self.topups.extend([key]),
             Kind::Hold | Kind::Release => self.holds.extend([key]),
             Kind::Capture | Kind::Reversal => self.captures.extend([key]),
             Kind::Other | Kind::Unlisted => {}

@@ -26,6 +26,10 @@ pub struct JournalRow {
     pub network: Option<String>,
     pub settlement_tx: Option<String>,
     pub payer: Option<String>,
+    pub block_number: Option<i64>,
+    pub block_hash: Option<String>,
+    pub block_time: Option<DateTime<Utc>>,
+    pub log_index: Option<i64>,
     pub checkout_id: Option<Uuid>,
     pub charge_id: Option<Uuid>,
     pub result_id: Option<String>,
@@ -77,7 +81,9 @@ pub async fn page(
                   coalesce(v.reversal_id, t.subject_id) as "subject_id!",
                   t.lot_id as "lot_id!", t.reverses_id,
                   p.network as "network?", p.settlement_tx as "settlement_tx?",
-                  p.payer as "payer?",
+                  p.payer as "payer?", p.block_number as "block_number?",
+                  p.block_hash as "block_hash?", p.block_time as "block_time?",
+                  p.log_index as "log_index?",
                   coalesce(g.checkout_id, i.checkout_id) as "checkout_id?",
                   g.charge_id as "charge_id?", g.result_id as "result_id?",
                   coalesce(g.sku, i.sku) as "sku?"
@@ -87,9 +93,15 @@ pub async fn page(
            left join role d on d.role = t.debit
            left join role c on c.role = t.credit
            left join lateral (
-             select p.network, p.settlement_tx, p.payer from topup p
-             where m.name = 'topup' and p.slot = t.slot and p.book_id = t.book_id
-               and p.topup_id = t.subject_id
+             select p.network, coalesce(s.settlement_tx, p.settlement_tx) as settlement_tx, p.payer,
+                    s.block_number, s.block_hash, s.block_time, s.log_index
+             from topup p left join lateral (
+               select * from sighting s where s.slot = p.slot and s.book_id = p.book_id
+                 and s.topup_id = p.topup_id
+                 and case m.name when 'topup' then s.nth = 1 else s.seen_at <= t.recorded_at end
+               order by s.nth desc limit 1) s on true
+             where m.name in ('topup', 'void', 'recovery', 'reinstatement') and p.slot = t.slot
+               and p.book_id = t.book_id and p.topup_id = t.subject_id
              limit 1) p on true
            left join lateral (
              select v.reversal_id from reversal v

@@ -31,7 +31,7 @@ pub async fn balances(
                ('settled_usdc', b.settled_usdc), ('prepaid', b.prepaid), ('held', b.held),
                ('promo_issued', b.promo_issued), ('promo', b.promo), ('promo_held', b.promo_held),
                ('revenue', b.revenue), ('reversed_revenue', b.reversed_revenue),
-               ('breakage', b.breakage)) as v(name, balance)
+               ('breakage', b.breakage), ('settlement_loss', b.settlement_loss)) as v(name, balance)
              where (b.slot, b.book_id) >= ($1, $2) and (b.slot, b.book_id) <= ($3, $4)
              group by v.name) s on s.name = r.name
            order by r.role"#,

@@ -14,7 +14,7 @@ use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
 use crate::x402::header::encode;
-use crate::x402::topup::{TopupRecord, TopupState};
+use crate::x402::topup::{SettlementRecord, TopupRecord, TopupState};
 use crate::x402::wire::SettleResponse;
 use crate::x402::{Network, Version};
 
@@ -34,8 +34,8 @@ pub(super) enum Standing {
 pub struct TopupView {
     #[schema(value_type = TopupId)]
     pub topup_id: String,
-    /// `credited`; `claimed`, `settling`, `settled` or `unknown` while the outcome is open;
-    /// `refused` or `rejected` when nothing was taken.
+    /// `credited`; `claimed`, `settling`, `settled`, `unknown` or `parked` while the outcome is open;
+    /// `refused` or `rejected` when nothing was taken for it.
     pub status: String,
     #[schema(value_type = Amount)]
     pub amount: String,
@@ -66,9 +66,55 @@ pub struct TopupView {
     pub created_at: DateTime<Utc>,
     #[schema(value_type = Option<String>)]
     pub credited_at: Option<DateTime<Utc>>,
+    /// What the chain shows of the settlement, where it is read. Only for the credited account and the
+    /// operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settlement: Option<SettlementView>,
     /// What the facilitator and the chain said. Only for the credited account and the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Vec<AuditView>>,
+}
+
+/// A settlement as the chain shows it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SettlementView {
+    /// `seen` until it is deep enough to stay, then `confirmed`; `missing` while it is in no block;
+    /// `void` when it has been gone for too long: its credits are taken back and the account is
+    /// frozen; `returned` when it turns up after that, then `reinstated` with its credits; `lost`
+    /// when it no longer can.
+    pub standing: String,
+    pub transaction: String,
+    #[schema(value_type = Amount)]
+    pub amount: String,
+    pub payer: String,
+    pub block_number: u64,
+    pub block_hash: String,
+    #[schema(value_type = Option<String>)]
+    pub block_time: Option<DateTime<Utc>>,
+    /// The index in the block of the log of the transfer.
+    pub log_index: u64,
+    /// How many blocks it was seen in, one after the other.
+    pub sightings: i32,
+    /// The highest block up to which it was looked at.
+    pub head: u64,
+}
+
+impl SettlementView {
+    fn of(record: SettlementRecord) -> Self {
+        let SettlementRecord { standing, sighting, sightings, amount, payer, head, .. } = record;
+        Self {
+            standing: standing.name().to_owned(),
+            transaction: sighting.transaction,
+            amount: amount.to_string(),
+            payer,
+            block_number: sighting.block_number,
+            block_hash: sighting.block_hash,
+            block_time: sighting.block_time,
+            log_index: sighting.log_index,
+            sightings,
+            head,
+        }
+    }
 }
 
 /// One entry of the audit trail.
@@ -76,7 +122,8 @@ pub struct TopupView {
 pub struct AuditView {
     #[schema(value_type = String)]
     pub recorded_at: DateTime<Utc>,
-    /// The state that the top-up entered.
+    /// The state that the top-up entered; `verify` and `settle` for what the facilitator answered,
+    /// `chain` for what the chain showed; or how its settlement stands since: `settlement_…`.
     pub kind: String,
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,
@@ -96,7 +143,10 @@ pub(super) async fn view(
     // Before it is credited, nobody knows whose money it is.
     let discloses = insider || (standing == Standing::Brought && credited);
     let balance = if discloses { Some(available(state, record).await?) } else { None };
+    let mut settlement = None;
     let audit = if insider && standing == Standing::Looked {
+        let seen = state.topups.settlement(record.id).await.map_err(super::problem)?;
+        settlement = seen.map(SettlementView::of);
         let entries = state.topups.audit(record.id).await.map_err(super::problem)?;
         let entries = entries.into_iter().map(|entry| AuditView {
             recorded_at: entry.recorded_at,
@@ -124,6 +174,7 @@ pub(super) async fn view(
         claim_url: (!record.keyed).then(|| url("/api/v1/wallets/claim")),
         created_at: record.created_at,
         credited_at: record.credited_at,
+        settlement,
         audit,
     })
 }
@@ -152,9 +203,11 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
     };
     let (success, error_reason) = match record.state {
         TopupState::Credited => (true, None),
-        TopupState::Claimed | TopupState::Settling | TopupState::Settled | TopupState::Unknown => {
-            (false, Some("settlement_pending".to_owned()))
-        }
+        TopupState::Claimed
+        | TopupState::Settling
+        | TopupState::Settled
+        | TopupState::Unknown
+        | TopupState::Parked => (false, Some("settlement_pending".to_owned())),
         TopupState::Refused | TopupState::Rejected => {
             (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
         }

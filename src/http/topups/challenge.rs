@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::http::Problem;
 use crate::x402::Terms;
 use crate::x402::header::encode;
-use crate::x402::topup::TopupRecord;
+use crate::x402::topup::{TopupRecord, TopupState};
 
 /// What the 402 says besides the terms.
 pub(super) enum Trouble<'a> {
@@ -61,9 +61,13 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
                     "detail": "The payment was refused and nothing was taken.",
                     "next": {
                         "action": "sign_new_payment",
-                        "detail": "Mend what reason says. Then sign the terms anew, with a new \
-                            Idempotency-Key if you send one; a payment that was only refused may \
-                            also be sent again as it is.",
+                        "detail": if record.state == TopupState::Refused {
+                            "Mend what reason says. Then send the same payment again, or sign the \
+                                terms anew, with the same Idempotency-Key if you send one."
+                        } else {
+                            "Mend what reason says. Then sign the terms anew, with a new \
+                                Idempotency-Key if you send one."
+                        },
                     },
                 }),
             );

@@ -1,4 +1,5 @@
-//! Buying credits: `POST /api/v1/credits/topup` and `GET /api/v1/topups/{topup_id}`.
+//! Buying credits: `POST /api/v1/credits/topup`, `GET /api/v1/topups/{topup_id}` and
+//! `GET /api/v1/topups`.
 //!
 //! The order of the checks is part of the promise (design: money in). Without a payment header the
 //! answer is always a 402 with terms. With one: decode, check the API key if one is given, look the
@@ -6,6 +7,7 @@
 
 mod answer;
 mod challenge;
+mod find;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -24,6 +26,7 @@ use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
 use crate::x402::{Mismatch, Payment, Version};
 
 pub use answer::TopupView;
+pub use find::find_topups;
 
 use answer::Standing;
 use challenge::Trouble;
@@ -249,7 +252,11 @@ async fn present(
             let view = answer::view(state, &record, caller, standing).await?;
             Ok(HttpResponse::Ok().insert_header(receipt).json(view))
         }
-        TopupState::Claimed | TopupState::Settling | TopupState::Settled | TopupState::Unknown => {
+        TopupState::Claimed
+        | TopupState::Settling
+        | TopupState::Settled
+        | TopupState::Unknown
+        | TopupState::Parked => {
             let view = answer::view(state, &record, caller, standing).await?;
             Ok(HttpResponse::Accepted()
                 .insert_header(receipt)
@@ -312,7 +319,7 @@ pub(super) fn problem(error: PayError) -> Problem {
         PayError::KeyInFlight => Problem::new(Code::IdempotencyInFlight).retry_after(1),
         PayError::Restored => SubmitError::Restored.into(),
         PayError::Ledger(error) => error.into(),
-        PayError::Interrupted | PayError::Database(_) => {
+        PayError::Interrupted | PayError::Wallet(_) | PayError::Database(_) => {
             Problem::fault(Code::Unavailable, &error).retry_after(1)
         }
     }

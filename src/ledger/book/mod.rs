@@ -1,6 +1,7 @@
 //! A book in memory, between the reads and the writes of a batch: the pure decision.
 
 mod movements;
+mod void;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,6 +9,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, CapId, ChargeId, HoldId, KeyId, TransactionId};
+
+pub use void::Voided;
 
 use super::journal::{Balances, Transfer};
 use super::lot::{Fate, Lots};
@@ -174,7 +177,15 @@ impl Book {
 
     /// Writes one transfer.
     fn post(&mut self, act: &Act, paid: bool, draw: Draw) -> Result<(), Fault> {
-        let (debit, credit) = act.movement.roles(paid);
+        self.post_between(act, act.movement.roles(paid), draw)
+    }
+
+    fn post_between(
+        &mut self,
+        act: &Act,
+        (debit, credit): (Role, Role),
+        draw: Draw,
+    ) -> Result<(), Fault> {
         let (debit_after, credit_after) = self.balances.apply(debit, credit, draw.amount)?;
         self.version = self.version.checked_add(1).ok_or(Fault::Overflow)?;
         self.changes = self.changes.saturating_add(1);

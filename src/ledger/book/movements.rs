@@ -59,6 +59,7 @@ impl Book {
             expires_at,
             origin,
             parent: None,
+            lost: None,
         };
         let act = Act { movement, transaction, subject: origin, reverses: None, effective_at };
         self.post(&act, lot.paid, Draw { lot: lot.id, amount })?;
@@ -231,11 +232,12 @@ impl Book {
         LotId(mint_ordered_uuid(entropy, self.now, self.id.slot(), order))
     }
 
-    /// Puts draws back into their lots; what belongs to an expired lot goes into a successor.
+    /// Puts draws back into their lots; what belongs to an expired lot goes into a successor, and what
+    /// belongs to a void payment makes up for its loss.
     fn restore(&mut self, entropy: &dyn Entropy, act: &Act, draws: &[Draw]) -> Result<(), Fault> {
         for draw in draws {
             let lot = self.lots.get(draw.lot).ok_or(Fault::LotUnknown(draw.lot))?.clone();
-            if lot.is_expired(self.now) {
+            if lot.lost.is_none() && lot.is_expired(self.now) {
                 let id = self.fresh_lot(entropy);
                 self.post(act, lot.paid, Draw { lot: id, amount: draw.amount })?;
                 self.lots.open(successor(&lot, id, draw.amount, self.now));
@@ -244,7 +246,7 @@ impl Book {
                 self.lots.adjust(lot.id, |lot| lot.remaining.checked_add(draw.amount))?;
             }
         }
-        Ok(())
+        self.recover(entropy, draws)
     }
 
     fn change_hold(

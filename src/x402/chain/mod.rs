@@ -1,5 +1,6 @@
 //! Reading an EVM chain: whether an authorization was used, and whether a payment arrived.
 
+mod finding;
 mod logs;
 mod rpc;
 mod scan;
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::ground::Amount;
 
+pub use finding::{Finding, Sight};
 pub use rpc::{RpcChain, RpcSettings};
 pub use scan::{Block, Incoming};
 
@@ -135,6 +137,12 @@ pub trait Chain: Send + Sync {
         transaction: &'a str,
     ) -> BoxFuture<'a, Result<Evidence, ChainError>>;
 
+    /// The newest block.
+    fn head(&self) -> BoxFuture<'_, Result<Block, ChainError>>;
+
+    /// A block by its number; none beyond the newest.
+    fn block_at(&self, number: u64) -> BoxFuture<'_, Result<Option<Block>, ChainError>>;
+
     /// Searches the token's logs, from a block on, for what became of an authorization.
     fn find_authorization<'a>(
         &'a self,
@@ -143,4 +151,11 @@ pub trait Chain: Send + Sync {
         nonce: &'a str,
         from_block: u64,
     ) -> BoxFuture<'a, Result<Trace, ChainError>>;
+
+    /// What became of a payment, whoever brought it, in whatever transaction since a moment.
+    fn find<'a>(
+        &'a self,
+        payment: &'a ChainPayment<'a>,
+        since: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Sight, ChainError>>;
 }

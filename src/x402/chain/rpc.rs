@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::super::classify::legible;
 use super::super::exchange::{Bounds, Exchange};
 use super::logs::{self, is_hex, word};
-use super::{Chain, ChainError, ChainPayment, Evidence, Trace};
+use super::scan::PAGE_BLOCKS;
+use super::{Block, Chain, ChainError, ChainPayment, Evidence, Sight, Trace};
 
 /// `authorizationState(address,bytes32)`.
 const AUTHORIZATION_STATE: &str = "0xe94a0102";
@@ -95,17 +96,19 @@ impl RpcChain {
         logs::quantity(&answer).ok_or(ChainError::Unreadable { method, what: "not a number" })
     }
 
-    async fn ask_authorization(
+    /// Whether an authorization was used or canceled, as of a block.
+    pub(super) async fn ask_authorization(
         &self,
         asset: &str,
         payer: &str,
         nonce: &str,
+        block: &str,
     ) -> Result<bool, ChainError> {
         check_authorization(asset, payer, nonce)?;
         let digits = |text: &str| text.trim_start_matches("0x").to_owned();
         let data = format!("{AUTHORIZATION_STATE}{}{}", digits(&word(payer)), digits(nonce));
         let method = "eth_call";
-        let answer = self.call(method, json!([{"to": asset, "data": data}, "latest"])).await?;
+        let answer = self.call(method, json!([{"to": asset, "data": data}, block])).await?;
         // Anything but one whole word is not an answer of this function: with no contract at the
         // address, the result is "0x".
         let state = answer.as_str().filter(|state| is_hex(state, 64));
@@ -116,7 +119,7 @@ impl RpcChain {
         }
     }
 
-    async fn ask_settlement(
+    pub(super) async fn ask_settlement(
         &self,
         payment: &ChainPayment<'_>,
         transaction: &str,
@@ -149,11 +152,36 @@ impl RpcChain {
         from_block: u64,
     ) -> Result<Trace, ChainError> {
         check_authorization(asset, payer, nonce)?;
+        match self.ask_trace_to(asset, payer, nonce, from_block, None).await {
+            Err(ChainError::Refused { .. }) => {}
+            answer => return answer,
+        }
+        // Too many blocks at once, perhaps: page by page.
+        let last = self.head().await?.number;
+        let mut first = from_block;
+        while first <= last {
+            let end = first.saturating_add(PAGE_BLOCKS.saturating_sub(1)).min(last);
+            match self.ask_trace_to(asset, payer, nonce, first, Some(end)).await? {
+                Trace::Absent => first = end.saturating_add(1),
+                found => return Ok(found),
+            }
+        }
+        Ok(Trace::Absent)
+    }
+
+    async fn ask_trace_to(
+        &self,
+        asset: &str,
+        payer: &str,
+        nonce: &str,
+        first: u64,
+        last: Option<u64>,
+    ) -> Result<Trace, ChainError> {
         let filter = json!({
             "address": asset,
             "topics": [[logs::USED, logs::CANCELED], word(payer), nonce],
-            "fromBlock": format!("0x{from_block:x}"),
-            "toBlock": "latest",
+            "fromBlock": format!("0x{first:x}"),
+            "toBlock": last.map_or_else(|| "latest".to_owned(), |last| format!("0x{last:x}")),
         });
         let method = "eth_getLogs";
         let found = self.call(method, json!([filter])).await?;
@@ -172,7 +200,7 @@ impl Chain for RpcChain {
         payer: &'a str,
         nonce: &'a str,
     ) -> BoxFuture<'a, Result<bool, ChainError>> {
-        self.ask_authorization(asset, payer, nonce).boxed()
+        self.ask_authorization(asset, payer, nonce, "latest").boxed()
     }
 
     fn settlement<'a>(
@@ -183,6 +211,14 @@ impl Chain for RpcChain {
         self.ask_settlement(payment, transaction).boxed()
     }
 
+    fn head(&self) -> BoxFuture<'_, Result<Block, ChainError>> {
+        Self::head(self).boxed()
+    }
+
+    fn block_at(&self, number: u64) -> BoxFuture<'_, Result<Option<Block>, ChainError>> {
+        self.find_block(number).boxed()
+    }
+
     fn find_authorization<'a>(
         &'a self,
         asset: &'a str,
@@ -191,6 +227,14 @@ impl Chain for RpcChain {
         from_block: u64,
     ) -> BoxFuture<'a, Result<Trace, ChainError>> {
         self.ask_trace(asset, payer, nonce, from_block).boxed()
+    }
+
+    fn find<'a>(
+        &'a self,
+        payment: &'a ChainPayment<'a>,
+        since: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Sight, ChainError>> {
+        self.see(payment, since).boxed()
     }
 }
 

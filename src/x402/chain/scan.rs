@@ -9,13 +9,24 @@ use super::logs::{self, Fault, TRANSFER, USED, field, is_hex, logs_of, quantity,
 use super::{ChainError, RpcChain};
 
 /// How many blocks are asked for at once, at first. Nodes refuse too many, each in its own way.
-const PAGE_BLOCKS: u64 = 2_000;
+pub(super) const PAGE_BLOCKS: u64 = 2_000;
+
+const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
+const NO_BLOCK: ChainError = ChainError::Unreadable { method: BLOCK_BY_NUMBER, what: "no block" };
 
 /// A block, as far as its place in time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     pub number: u64,
     pub time: DateTime<Utc>,
+    pub hash: [u8; 32],
+}
+
+impl Block {
+    /// Its hash as nodes write it, in lower case.
+    pub fn hash_text(&self) -> String {
+        format!("0x{}", hex::encode(self.hash))
+    }
 }
 
 /// Money that arrived at an address.
@@ -27,6 +38,8 @@ pub struct Incoming {
     /// The transaction's hash, in lower case.
     pub transaction: String,
     pub block: u64,
+    /// The block's hash, in lower case.
+    pub block_hash: String,
     /// The index in the block of the log of the transfer.
     pub log_index: u64,
     /// The nonce of the authorization that moved it, in lower case; none for a plain transfer.
@@ -36,22 +49,31 @@ pub struct Incoming {
 impl RpcChain {
     /// The newest block.
     pub async fn head(&self) -> Result<Block, ChainError> {
-        self.ask_block(json!("latest")).await
+        self.ask_block(json!("latest")).await?.ok_or(NO_BLOCK)
     }
 
     /// A block by its number.
     pub async fn block(&self, number: u64) -> Result<Block, ChainError> {
+        self.find_block(number).await?.ok_or(NO_BLOCK)
+    }
+
+    /// A block by its number; none beyond the newest.
+    pub(super) async fn find_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
         self.ask_block(json!(format!("0x{number:x}"))).await
     }
 
-    async fn ask_block(&self, which: Value) -> Result<Block, ChainError> {
-        let method = "eth_getBlockByNumber";
-        let block = self.call(method, json!([which, false])).await?;
+    async fn ask_block(&self, which: Value) -> Result<Option<Block>, ChainError> {
+        let block = self.call(BLOCK_BY_NUMBER, json!([which, false])).await?;
+        if block.is_null() {
+            return Ok(None);
+        }
         let number = block.get("number").and_then(quantity);
         let time = block.get("timestamp").and_then(logs::instant);
-        match (number, time) {
-            (Some(number), Some(time)) => Ok(Block { number, time }),
-            _ => Err(ChainError::Unreadable { method, what: "no block" }),
+        let hash = field(&block, "hash").filter(|hash| is_hex(hash, 64));
+        let hash = hash.and_then(|hash| <[u8; 32]>::try_from(hex::decode(&hash[2..]).ok()?).ok());
+        match (number, time, hash) {
+            (Some(number), Some(time), Some(hash)) => Ok(Some(Block { number, time, hash })),
+            _ => Err(NO_BLOCK),
         }
     }
 
@@ -164,6 +186,8 @@ fn incoming(
         return Err("the transaction has logs and did not succeed");
     }
     let block = receipt.get("blockNumber").and_then(quantity).ok_or("the receipt has no block")?;
+    let block_hash = field(receipt, "blockHash").filter(|hash| is_hex(hash, 64));
+    let block_hash = block_hash.ok_or("the receipt has no block hash")?.to_ascii_lowercase();
     let logs = receipt.get("logs").and_then(Value::as_array).ok_or("the receipt has no logs")?;
     let (mut found, mut used) = (Vec::new(), None);
     let logs = logs_of(logs, asset)?;
@@ -186,6 +210,7 @@ fn incoming(
                     amount,
                     transaction: transaction.to_ascii_lowercase(),
                     block,
+                    block_hash: block_hash.clone(),
                     log_index: log.index,
                     nonce: nonce.map(|(_, nonce)| nonce.to_ascii_lowercase()),
                 });
@@ -237,7 +262,8 @@ mod tests {
             let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
             log(n, of, &topics, data)
         });
-        let receipt = json!({ "transactionHash": hash(), "blockNumber": "0x7", "status": "0x1",
+        let receipt = json!({ "transactionHash": hash(), "blockHash": hash(),
+                              "blockNumber": "0x7", "status": "0x1",
                               "logs": logs.collect::<Vec<_>>() });
         let found = incoming(&receipt, ASSET, SHOP, &hash())?;
         Ok(found.into_iter().map(|found| (found.amount.micros(), found.nonce)).collect())

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::ground::{Amount, BookId, TopupId, mint_uuid};
 use crate::ledger::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, Wants};
 
+use super::confirm::{self, Sighting};
 use super::{TopupEvent, TopupState, store};
 
 /// Credits a settled top-up, in the transaction that marks it credited.
@@ -18,6 +19,8 @@ pub(super) struct CreditTopup {
     pub(super) settlement_tx: String,
     /// When the money moved on the chain, where that is known.
     pub(super) effective_at: Option<DateTime<Utc>>,
+    /// Where the chain showed it, where it is read.
+    pub(super) sighting: Option<Sighting>,
     /// Whether it makes up for what a restored ledger lacks.
     pub(super) recovers: bool,
 }
@@ -51,6 +54,7 @@ impl Command for CreditTopup {
             account: self.account,
             topup: self.topup,
             settlement_tx: self.settlement_tx.clone(),
+            sighting: self.sighting.clone(),
             event_id: mint_uuid(desk.entropy, at, self.topup.slot()),
             at,
         });
@@ -85,6 +89,7 @@ pub(super) struct Credited {
     pub(super) account: BookId,
     pub(super) topup: TopupId,
     pub(super) settlement_tx: String,
+    pub(super) sighting: Option<Sighting>,
     /// The id of its entry in the audit trail.
     pub(super) event_id: Uuid,
     pub(super) at: DateTime<Utc>,
@@ -96,7 +101,11 @@ impl Annex for TopupRows {
     }
 
     fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        store::write_credited(tx, self).boxed()
+        async move {
+            store::write_credited(tx, self).await?;
+            confirm::store::write_evidence(tx, &self.credited).await
+        }
+        .boxed()
     }
 
     fn changes(&self) -> u64 {

@@ -26,6 +26,8 @@ pub enum PayError {
     Interrupted,
     #[error("the ledger did not take it")]
     Ledger(#[source] SubmitError),
+    #[error("the account of the wallet cannot be opened")]
+    Wallet(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the ledger was restored from a backup and is not confirmed yet")]
     Restored,
     #[error("the database did not answer")]

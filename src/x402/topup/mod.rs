@@ -6,58 +6,47 @@
 //! that hangs up changes nothing. Whatever is not certain stays `unknown`, which is neither a
 //! failure nor a reason to ask for a second payment.
 
+mod case;
 mod command;
+mod confirm;
 mod error;
+mod lookup;
+mod operator;
 mod record;
 mod recovery;
 mod resolver;
+mod settings;
 mod settle;
 mod state;
+mod step;
 pub(super) mod store;
+mod taking;
+mod verdict;
+mod wallet;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::db::claims::{self, ClaimKind, Holder};
-use crate::ground::{Amount, BookId, Clock, Entropy, IdempotencyKey, TopupId, sha256};
+use crate::ground::{Amount, BookId, Clock, Entropy};
 use crate::ledger::{Engine, is_restored};
 
 use super::chain::Chain;
 use super::classify::VerifyOutcome;
 use super::facilitator::Facilitator;
-use super::{Address, Matched, Network, Payment, Terms, Window, match_payment};
+use super::{Address, Matched, Payment, Terms, Window, match_payment};
 
+pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
+pub use operator::{Ruled, Ruling, RulingError};
 pub use record::{AuditEntry, TopupRecord};
 pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
+pub use settings::{Resolving, TopupSettings};
 pub use state::{TopupEvent, TopupState};
-
-/// On what terms credits are sold, and how long anything may take.
-#[derive(Clone, Debug)]
-pub struct TopupSettings {
-    pub networks: Vec<&'static Network>,
-    pub pay_to: Address,
-    /// The public URL of the top-up route.
-    pub resource_url: String,
-    /// What a request without an amount buys.
-    pub default_amount: Amount,
-    pub min_amount: Amount,
-    pub max_amount: Amount,
-    /// The facilitator's address, as it is recorded with each top-up.
-    pub facilitator_url: String,
-    /// How long a request waits for a settlement that another request has begun.
-    pub patience: Duration,
-    /// A settlement that has not reported for so long is taken up by the resolver: longer than
-    /// verifying and settling may take together.
-    pub lease: Duration,
-    /// How long the chain is asked for a receipt before the outcome counts as unknown.
-    pub receipt_wait: Duration,
-}
+pub use wallet::Wallets;
 
 /// The verbs of top-ups.
 #[derive(Clone)]
@@ -68,6 +57,7 @@ struct Inner {
     engine: Engine,
     facilitator: Arc<dyn Facilitator>,
     chain: Option<Arc<dyn Chain>>,
+    wallets: Option<Arc<dyn Wallets>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     settings: TopupSettings,
@@ -135,12 +125,22 @@ impl TopUps {
             engine,
             facilitator,
             chain,
+            wallets: None,
             clock,
             entropy,
             settings,
             runtime,
             running,
         }))
+    }
+
+    /// Lets payments that a top-up did not bring be credited to the wallets that paid. To be called
+    /// before anything else.
+    #[must_use]
+    pub fn with_wallets(mut self, wallets: Arc<dyn Wallets>) -> Self {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else has it before anything else");
+        inner.wallets = Some(wallets);
+        self
     }
 
     pub fn settings(&self) -> &TopupSettings {
@@ -184,24 +184,6 @@ impl TopUps {
         Ok(())
     }
 
-    /// What is known of a payment. To be asked before anything else is checked: a known payment is
-    /// answered from its record, whatever today's terms, body or clock say.
-    pub async fn known(&self, payment: &Payment) -> Result<Option<TopupRecord>, PayError> {
-        let key = payment.identity().claim_key();
-        let Some(holder) = claims::find(&self.0.pool, &key).await? else { return Ok(None) };
-        self.of_holder(holder).await
-    }
-
-    /// A top-up by its id.
-    pub async fn record(&self, id: TopupId) -> Result<Option<TopupRecord>, PayError> {
-        Ok(store::by_id(&self.0.pool, id).await?)
-    }
-
-    /// What the facilitator and the chain said, and what was decided, oldest first.
-    pub async fn audit(&self, id: TopupId) -> Result<Vec<AuditEntry>, PayError> {
-        Ok(store::audit(&self.0.pool, id).await?)
-    }
-
     /// Checks an unseen payment against the terms, and its signature: locally when a plain wallet
     /// signed, otherwise by asking the facilitator.
     pub async fn check(&self, payment: Payment, terms: &Terms) -> Result<Checked, PayError> {
@@ -211,7 +193,7 @@ impl TopUps {
             let version = payment.version.number();
             let verify =
                 self.0.facilitator.verify(version, &payment.payload, &matched.requirements);
-            match verify.await {
+            match verify.await.outcome {
                 VerifyOutcome::Valid { .. } => {}
                 VerifyOutcome::Invalid { reason, .. } => {
                     return Err(PayError::Signature { reason });
@@ -224,25 +206,6 @@ impl TopUps {
         Ok(Checked { payment, matched })
     }
 
-    /// Settles a checked payment and credits it, or follows whoever does so already. Returns the
-    /// top-up in the state that it has reached.
-    pub async fn settle(
-        &self,
-        checked: Checked,
-        payee: Payee,
-        key: Option<IdempotencyKey>,
-    ) -> Result<TopupRecord, PayError> {
-        let (topups, running) = (self.clone(), Running::begin(&self.0.running));
-        // From the claim on, nothing depends on this request, whose client may hang up: an intent
-        // that nobody works on would keep the payment waiting for the resolver.
-        let task = self.0.runtime.spawn(async move {
-            let _running = running;
-            topups.take(checked, payee, key).await
-        });
-        let id = task.await.map_err(|_| PayError::Interrupted)??;
-        self.follow(id).await
-    }
-
     /// Waits until no settlement runs any more, also of clients that have hung up: what a facilitator
     /// says to a process that has ended is lost. No longer than a settlement may take.
     pub async fn finish(&self) {
@@ -250,97 +213,6 @@ impl TopUps {
         let all = tokio::time::timeout(self.0.settings.lease, running.wait_for(|n| *n == 0)).await;
         if all.is_err() {
             tracing::warn!("settlements are cut short; the resolver takes them up");
-        }
-    }
-
-    /// Claims a payment, writes its intent and settles it, unless that has been done. Returns the
-    /// top-up whose answer is the answer.
-    async fn take(
-        &self,
-        checked: Checked,
-        payee: Payee,
-        key: Option<IdempotencyKey>,
-    ) -> Result<TopupId, PayError> {
-        let at = self.0.clock.now();
-        let fresh = TopupId::mint(self.0.entropy.as_ref(), at, payee.account.slot());
-        let wanted = Holder { book: payee.account, subject: fresh.0 };
-        let identity = checked.payment.identity().claim_key();
-        let holder = claims::claim(&self.0.pool, ClaimKind::Payment, &identity, wanted, at).await?;
-        if holder.book != payee.account {
-            return Err(PayError::BoundElsewhere);
-        }
-        let id = TopupId(holder.subject);
-        // The intent is written before the key is claimed: a key never leads to a top-up that a
-        // crash has kept from being written.
-        let inserted = self.0.intend(id, payee, &checked).await?;
-        if let Some(key) = key {
-            let first = self.first_of_key(&key, payee, holder, &checked).await;
-            if inserted && !matches!(first, Ok(None)) {
-                self.0.set_aside(id, payee.account).await?;
-            }
-            if let Some(first) = first? {
-                return Ok(first);
-            }
-        }
-        let retry = !inserted && self.0.take_up_refused(id, payee).await?;
-        if inserted || retry {
-            self.0.run(id, payee.account, checked).await?;
-        }
-        Ok(id)
-    }
-
-    /// The top-up that a client's own key names already, if it is another one than ours. Same key
-    /// and same terms: the first top-up's answer, and this authorization is never sent.
-    async fn first_of_key(
-        &self,
-        key: &IdempotencyKey,
-        payee: Payee,
-        ours: Holder,
-        checked: &Checked,
-    ) -> Result<Option<TopupId>, PayError> {
-        let tag = b"bursar-payment-key-v1".as_slice();
-        // Whoever merely names an account has keys of its own, and cannot use up the account's.
-        let payer = if payee.named { checked.payer().lower() } else { String::new() };
-        let scope = [ours.book.0.as_bytes(), payer.as_bytes(), key.as_str().as_bytes()];
-        let claim = sha256([tag].into_iter().chain(scope));
-        let at = self.0.clock.now();
-        let holder = claims::claim(&self.0.pool, ClaimKind::PaymentKey, &claim, ours, at).await?;
-        if holder.subject == ours.subject {
-            return Ok(None);
-        }
-        let first = self.of_holder(holder).await?.ok_or(PayError::KeyInFlight)?;
-        let same_terms = first.amount == checked.matched.amount
-            && first.network == checked.matched.network.caip2;
-        if !same_terms {
-            return Err(PayError::KeyConflict { first: first.id });
-        }
-        Ok(Some(first.id))
-    }
-
-    async fn of_holder(&self, holder: Holder) -> Result<Option<TopupRecord>, PayError> {
-        Ok(store::by_id(&self.0.pool, TopupId(holder.subject)).await?)
-    }
-
-    /// Waits, within bounds, until a top-up has left the states in which somebody works on it.
-    pub async fn follow(&self, id: TopupId) -> Result<TopupRecord, PayError> {
-        let mut pause = Duration::from_millis(20);
-        let mut waited = Duration::ZERO;
-        loop {
-            let record = store::by_id(&self.0.pool, id).await?.ok_or(PayError::Interrupted)?;
-            let working = match record.state {
-                TopupState::Claimed | TopupState::Settling => true,
-                TopupState::Refused
-                | TopupState::Settled
-                | TopupState::Credited
-                | TopupState::Rejected
-                | TopupState::Unknown => false,
-            };
-            if !working || waited >= self.0.settings.patience {
-                return Ok(record);
-            }
-            tokio::time::sleep(pause).await;
-            waited = waited.saturating_add(pause);
-            pause = pause.saturating_mul(2).min(Duration::from_millis(500));
         }
     }
 }

@@ -20,13 +20,22 @@ pub struct TopupRecord {
     pub payer: String,
     pub nonce: String,
     pub pay_to: String,
+    /// When its authorization ends, in seconds since the epoch.
+    pub valid_before: i64,
     /// Whether an API key named the account.
     pub keyed: bool,
     /// The settlement's transaction on the chain.
     pub settlement_tx: Option<String>,
     /// Why it was refused, rejected or lost.
     pub reason: Option<String>,
+    /// How often it has been worked on.
     pub attempt: i32,
+    /// When it was first sent to `/settle`.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it is looked at next.
+    pub next_at: Option<DateTime<Utc>>,
+    /// The payment under the same idempotency key that took its place.
+    pub superseded_by: Option<TopupId>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub credited_at: Option<DateTime<Utc>>,

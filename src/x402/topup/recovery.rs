@@ -16,8 +16,11 @@ use crate::ledger::SubmitError;
 use crate::x402::chain::Incoming;
 use crate::x402::{Network, PaymentIdentity};
 
+use super::case::{Case, instant};
 use super::command::CreditTopup;
-use super::settle::{Case, USED_BEFORE};
+use super::confirm::Sighting;
+use super::settle::USED_BEFORE;
+use super::step::Step;
 use super::store::{self, Intent};
 use super::{PayError, TopUps, TopupEvent, TopupRecord, TopupState};
 
@@ -75,18 +78,31 @@ impl TopUps {
             Some(record) => record,
             None => self.write_missing(id, holder.book, network, &identity, payment).await?,
         };
+        let record = if is_strangers(&record, wallet) {
+            self.leave_to_wallet(&record, wallet).await?
+        } else {
+            record
+        };
+        let id = record.id;
         if record.state == TopupState::Credited {
             return Ok(Recovered::Known { topup: id });
         }
-        if let Some(why) = doubt(&record, payment, wallet) {
-            return Ok(Recovered::Doubtful { topup: id, why });
+        if record.amount != payment.amount {
+            return Ok(Recovered::Doubtful { topup: id, why: "its top-up is of another amount" });
         }
-        self.lead_to_credit(&record).await?;
+        self.lead_to_credit(id, &payment.transaction).await?;
         let command = CreditTopup {
             account: record.account,
             topup: id,
             settlement_tx: payment.transaction.clone(),
             effective_at: Some(settled_at),
+            sighting: Some(Sighting {
+                transaction: payment.transaction.clone(),
+                block_number: payment.block,
+                block_hash: payment.block_hash.clone(),
+                block_time: Some(settled_at),
+                log_index: payment.log_index,
+            }),
             recovers: true,
         };
         match inner.engine.submit(Arc::new(command)).await {
@@ -108,51 +124,72 @@ impl TopUps {
         payment: &Incoming,
     ) -> Result<TopupRecord, PayError> {
         let inner = &self.0;
+        let at = inner.clock.now();
         let case = Case {
             id,
             account,
             version: 2,
             network,
+            asset: identity.asset.clone(),
             payer: identity.payer.clone(),
             nonce: identity.nonce.clone(),
             pay_to: inner.settings.pay_to.lower(),
             amount: payment.amount,
+            valid_before: instant(0),
             payload: json!({ "recovered_from": payment.transaction }),
             requirements: json!({}),
+            sent: false,
+            created_at: at,
+            since: at,
         };
-        let intent = Intent {
-            case: &case,
-            keyed: false,
-            asset: identity.asset.clone(),
-            valid_before: 0,
-            facilitator_url: "",
-            at: inner.clock.now(),
-        };
+        let next_at = inner.lease_end(at);
+        let intent = Intent { case: &case, keyed: false, facilitator_url: "", next_at };
         store::insert(&inner.pool, &intent).await?;
         store::by_id(&inner.pool, id).await?.ok_or(PayError::Interrupted)
     }
 
-    /// Takes the steps from the state in which the backup has it to one that can be credited. Each
+    /// Takes the step from the state in which the backup has it to one that can be credited. It
     /// stands in the audit trail.
-    async fn lead_to_credit(&self, record: &TopupRecord) -> Result<(), PayError> {
-        let why = || Some(("recovered", None));
-        let detail = || json!({ "reason": "recovered" });
-        let steps: &[(TopupState, TopupEvent)] = match record.state {
-            TopupState::Refused => &[
-                (TopupState::Refused, TopupEvent::TakeUp),
-                (TopupState::Claimed, TopupEvent::Lose),
-            ],
-            TopupState::Claimed => &[(TopupState::Claimed, TopupEvent::Lose)],
+    async fn lead_to_credit(&self, id: TopupId, transaction: &str) -> Result<(), PayError> {
+        let due = store::case_of(&self.0.pool, id).await?.ok_or(PayError::Interrupted)?;
+        let event = match due.at.state {
+            TopupState::Refused | TopupState::Rejected | TopupState::Parked => TopupEvent::Settle,
+            TopupState::Claimed => TopupEvent::Lose,
             TopupState::Settling
             | TopupState::Settled
             | TopupState::Unknown
-            | TopupState::Credited
-            | TopupState::Rejected => &[],
+            | TopupState::Credited => return Ok(()),
         };
-        for (from, event) in steps {
-            self.0.advance(record.id, record.account, *from, *event, why(), detail()).await?;
-        }
+        let step = Step {
+            event,
+            reason: Some("recovered"),
+            transaction: Some(transaction),
+            detail: json!({ "reason": "recovered", "transaction": transaction }),
+            notes: vec![],
+        };
+        self.0.advance(&due.case, due.at, &step).await?;
         Ok(())
+    }
+
+    /// The wallet's own top-up of a payment that somebody else showed.
+    async fn leave_to_wallet(
+        &self,
+        record: &TopupRecord,
+        wallet: BookId,
+    ) -> Result<TopupRecord, PayError> {
+        let due = store::case_of(&self.0.pool, record.id).await?.ok_or(PayError::Interrupted)?;
+        match due.at.state {
+            TopupState::Unknown | TopupState::Parked => {
+                self.0.divert(&due.case, due.at, wallet, vec![]).await?;
+            }
+            TopupState::Claimed
+            | TopupState::Refused
+            | TopupState::Settling
+            | TopupState::Settled
+            | TopupState::Credited
+            | TopupState::Rejected => {}
+        }
+        self.0.top_up_of_wallet(&due.case, wallet).await
     }
 
     /// The top-ups whose outcome the ledger does not know, oldest first.
@@ -161,17 +198,10 @@ impl TopUps {
     }
 }
 
-/// Why a payment is not simply credited to the account that its top-up names.
-fn doubt(record: &TopupRecord, payment: &Incoming, wallet: BookId) -> Option<&'static str> {
-    if record.state == TopupState::Rejected {
-        return Some("its top-up had been rejected");
-    }
-    if record.amount != payment.amount {
-        return Some("its top-up is of another amount");
-    }
-    // Showing a used authorization proves nothing, because it is public.
-    if record.reason.as_deref() == Some(USED_BEFORE) && record.account != wallet {
-        return Some("it was shown by another account than the payer's after it had been used");
-    }
-    None
+/// Whether a top-up is of an account that showed a payment after it had been used, which proves
+/// nothing: a used authorization is public.
+fn is_strangers(record: &TopupRecord, wallet: BookId) -> bool {
+    record.account != wallet
+        && record.sent_at.is_none()
+        && record.reason.as_deref() == Some(USED_BEFORE)
 }

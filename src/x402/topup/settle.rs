@@ -3,61 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::ground::{Amount, BookId, TopupId, mint_uuid};
-use crate::x402::Network;
-use crate::x402::chain::{Chain, ChainPayment, Evidence};
-use crate::x402::classify::{Expected, SettleOutcome, VerifyOutcome};
+use crate::x402::chain::{Chain, Evidence};
+use crate::x402::classify::{SettleOutcome, VerifyOutcome};
 use crate::x402::facilitator::Facilitator;
+use crate::x402::{Heard, Network};
 
+use super::case::{At, Case, Paid};
 use super::command::CreditTopup;
-use super::store::{self, Intent, Move};
-use super::{Checked, Inner, PayError, Payee, TopupEvent, TopupState};
+use super::step::{Note, Step};
+use super::store::{self, Intent};
+use super::{Inner, PayError, Payee, TopupEvent, TopupState};
 
 /// Why a payment that we never sent is unknown: its authorization had been used already.
 pub(super) const USED_BEFORE: &str = "used_before";
-
-/// What a settlement needs of a top-up, whether it comes from a request or from its row.
-pub(super) struct Case {
-    pub(super) id: TopupId,
-    pub(super) account: BookId,
-    pub(super) version: u8,
-    pub(super) network: &'static Network,
-    pub(super) payer: String,
-    pub(super) nonce: String,
-    pub(super) pay_to: String,
-    pub(super) amount: Amount,
-    pub(super) payload: Value,
-    pub(super) requirements: Value,
-}
-
-impl Case {
-    fn of(id: TopupId, account: BookId, checked: &Checked) -> Self {
-        let identity = checked.payment.identity();
-        Self {
-            id,
-            account,
-            version: checked.payment.version.number(),
-            network: checked.matched.network,
-            payer: identity.payer,
-            nonce: identity.nonce,
-            pay_to: checked.payment.authorization.to.lower(),
-            amount: checked.matched.amount,
-            payload: checked.payment.payload.clone(),
-            requirements: checked.matched.requirements.clone(),
-        }
-    }
-
-    pub(super) fn expected(&self) -> Expected<'_> {
-        Expected {
-            network: self.network.caip2,
-            network_v1: self.network.v1_name,
-            payer: &self.payer,
-        }
-    }
-}
 
 impl Inner {
     /// The chain that a payment is read from, where one is read.
@@ -70,186 +30,174 @@ impl Inner {
         &self.facilitator
     }
 
-    /// Writes the intent. False when the top-up has its row already.
-    pub(super) async fn intend(
-        &self,
-        id: TopupId,
-        payee: Payee,
-        checked: &Checked,
-    ) -> Result<bool, PayError> {
-        let case = Case::of(id, payee.account, checked);
+    /// Writes the intent. Nothing when the top-up has its row already.
+    pub(super) async fn intend(&self, case: &Case, payee: Payee) -> Result<Option<At>, PayError> {
         let intent = Intent {
-            case: &case,
+            case,
             keyed: payee.keyed,
-            asset: checked.payment.identity().asset,
-            valid_before: i64::try_from(checked.matched.valid_before).unwrap_or(i64::MAX),
             facilitator_url: &self.settings.facilitator_url,
-            at: self.clock.now(),
+            next_at: self.lease_end(self.clock.now()),
         };
-        Ok(store::insert(&self.pool, &intent).await?)
-    }
-
-    /// Takes a refused payment up again, for the account it is bound to. False when it is in another
-    /// state, or another request was faster.
-    pub(super) async fn take_up_refused(
-        &self,
-        id: TopupId,
-        payee: Payee,
-    ) -> Result<bool, PayError> {
-        let detail = json!({});
-        self.advance(id, payee.account, TopupState::Refused, TopupEvent::TakeUp, None, detail).await
-    }
-
-    /// Leaves a claimed payment unsent, because its idempotency key names another top-up.
-    pub(super) async fn set_aside(&self, id: TopupId, account: BookId) -> Result<bool, PayError> {
-        let why = Some(("idempotency_key_used", None));
-        self.advance(id, account, TopupState::Claimed, TopupEvent::Refuse, why, json!({})).await
+        let inserted = store::insert(&self.pool, &intent).await?;
+        Ok(inserted.then_some(At { state: TopupState::Claimed, attempt: 0 }))
     }
 
     /// Verifies, settles and credits a claimed payment.
-    pub(super) async fn run(
-        &self,
-        id: TopupId,
-        account: BookId,
-        checked: Checked,
-    ) -> Result<(), PayError> {
-        let case = Case::of(id, account, &checked);
-        if !self.may_be_sent(&case).await? {
-            return Ok(());
-        }
+    pub(super) async fn run(&self, mut case: Case, from: At) -> Result<(), PayError> {
+        let Some(verified) = self.may_be_sent(&case, from).await? else { return Ok(()) };
         // The attempt commits before bytes are sent, so that a restart is never "first".
-        let sent = (TopupState::Claimed, TopupEvent::Send);
-        if !self.advance(id, account, sent.0, sent.1, None, json!({ "attempt": 1 })).await? {
-            return Ok(());
-        }
-        let outcome = self
-            .facilitator_of(&case)
-            .settle(case.version, &case.payload, &case.requirements, &case.expected(), true)
+        let step = Step {
+            event: TopupEvent::Send,
+            reason: None,
+            transaction: None,
+            detail: json!({ "attempt": from.attempt.saturating_add(1) }),
+            notes: vec![verified],
+        };
+        let Some(at) = self.advance(&case, from, &step).await? else { return Ok(()) };
+        case.sent = true;
+        self.settle(&case, at, true).await
+    }
+
+    /// Sends a payment to `/settle`, whose attempt is on record, and does what the answer means.
+    pub(super) async fn settle(&self, case: &Case, at: At, first: bool) -> Result<(), PayError> {
+        let facilitator = self.facilitator_of(case);
+        let expected = case.expected();
+        let Heard { outcome, kept } = facilitator
+            .settle(case.version, &case.payload, &case.requirements, &expected, first)
             .await;
-        self.conclude(&case, TopupState::Settling, outcome).await
+        let note = self.note("settle", json!({ "attempt": at.attempt, "answer": kept }));
+        self.conclude(case, at, first, outcome, note).await
     }
 
     /// Asks the facilitator, and the chain where it is read, whether the payment can be settled. A
     /// `no` leaves it refused: nothing was sent, and the same payment may come again.
-    async fn may_be_sent(&self, case: &Case) -> Result<bool, PayError> {
+    async fn may_be_sent(&self, case: &Case, from: At) -> Result<Option<Note>, PayError> {
         if let Some(chain) = self.chain_of(case.network) {
-            let asset = case.network.usdc.lower();
-            match chain.authorization_used(&asset, &case.payer, &case.nonce).await {
+            match chain.authorization_used(&case.asset, &case.payer, &case.nonce).await {
                 Ok(false) => {}
-                Ok(true) => return self.used_before(case, "authorization_used").await,
+                Ok(true) => {
+                    let found = self.note("chain", json!({ "authorization": "used" }));
+                    return self.used_before(case, from, found).await;
+                }
                 Err(error) => {
                     tracing::warn!(topup.id = %case.id, %error, "chain cannot be read");
-                    return self.refuse(case, "chain_unavailable").await;
+                    let failed = self.note("chain", json!({ "error": error.to_string() }));
+                    return self.refuse(case, from, "chain_unavailable", failed).await;
                 }
             }
         }
-        let verified =
-            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements);
-        match verified.await {
-            VerifyOutcome::Valid { .. } => Ok(true),
+        let Heard { outcome, kept } =
+            self.facilitator_of(case).verify(case.version, &case.payload, &case.requirements).await;
+        let note = self.note("verify", json!({ "answer": kept }));
+        match outcome {
+            VerifyOutcome::Valid { .. } => Ok(Some(note)),
             VerifyOutcome::Invalid { reason, .. } if reason.contains("already_used") => {
-                self.used_before(case, &reason).await
+                self.used_before(case, from, note).await
             }
-            VerifyOutcome::Invalid { reason, .. } => self.refuse(case, &reason).await,
+            VerifyOutcome::Invalid { reason, .. } => self.refuse(case, from, &reason, note).await,
             VerifyOutcome::Unavailable { detail } => {
                 tracing::warn!(topup.id = %case.id, detail, "facilitator cannot be asked");
-                self.refuse(case, "facilitator_unavailable").await
+                self.refuse(case, from, "facilitator_unavailable", note).await
             }
         }
     }
 
-    async fn refuse(&self, case: &Case, reason: &str) -> Result<bool, PayError> {
-        let (from, why) = (TopupState::Claimed, Some((reason, None)));
-        let detail = json!({ "reason": reason });
-        self.advance(case.id, case.account, from, TopupEvent::Refuse, why, detail).await?;
-        Ok(false)
+    async fn refuse(
+        &self,
+        case: &Case,
+        from: At,
+        reason: &str,
+        note: Note,
+    ) -> Result<Option<Note>, PayError> {
+        let step = Step::because(TopupEvent::Refuse, reason, vec![note]);
+        self.advance(case, from, &step).await?;
+        Ok(None)
     }
 
     /// The money moved, if at all, without this request. Who is credited is for the resolver.
-    async fn used_before(&self, case: &Case, said: &str) -> Result<bool, PayError> {
-        let (from, why) = (TopupState::Claimed, Some((USED_BEFORE, None)));
-        let detail = json!({ "reason": USED_BEFORE, "said": said });
-        self.advance(case.id, case.account, from, TopupEvent::Lose, why, detail).await?;
-        Ok(false)
+    async fn used_before(
+        &self,
+        case: &Case,
+        from: At,
+        note: Note,
+    ) -> Result<Option<Note>, PayError> {
+        let step = Step::because(TopupEvent::Lose, USED_BEFORE, vec![note]);
+        self.advance(case, from, &step).await?;
+        Ok(None)
     }
 
     /// Carries out what the facilitator's answer means.
-    pub(super) async fn conclude(
+    async fn conclude(
         &self,
         case: &Case,
-        from: TopupState,
+        from: At,
+        first: bool,
         outcome: SettleOutcome,
+        note: Note,
     ) -> Result<(), PayError> {
         let (event, reason, transaction) = match outcome {
             SettleOutcome::Settled { transaction, .. } => {
                 match self.prove(case, &transaction).await {
-                    Ok(effective_at) => {
-                        return self.credit(case, from, transaction, effective_at).await;
+                    Ok(evidence) => {
+                        // Before anything else: the answer exists nowhere else yet.
+                        self.note_at_once(case, &[note]).await;
+                        return self.credit(case, from, Paid { transaction, evidence }).await;
                     }
                     Err(reason) => (TopupEvent::Lose, reason, Some(transaction)),
                 }
             }
-            SettleOutcome::Rejected { reason, .. } => (TopupEvent::Reject, reason, None),
+            SettleOutcome::Rejected { reason, .. } if first => (TopupEvent::Reject, reason, None),
+            // After an unknown outcome no refusal is believed, whoever classified it.
+            SettleOutcome::Rejected { reason, .. } => (TopupEvent::Lose, reason, None),
             SettleOutcome::Unknown { reason, transaction } => {
                 (TopupEvent::Lose, reason, transaction)
             }
             SettleOutcome::NotSent { detail } => {
                 tracing::warn!(topup.id = %case.id, detail, "nothing was sent");
-                let event = if from == TopupState::Settling {
-                    TopupEvent::Unsent
-                } else {
-                    TopupEvent::Lose
-                };
+                let event = if first { TopupEvent::Unsent } else { TopupEvent::Lose };
                 (event, "facilitator_unavailable".to_owned(), None)
             }
         };
-        let detail = json!({ "reason": reason, "transaction": transaction });
-        let why = Some((reason.as_str(), transaction.as_deref()));
-        self.keep(case, from, event, why, detail).await
-    }
-
-    /// Takes a step after something was sent. What is learnt then exists nowhere else yet, so a
-    /// database that is away is waited for, until the resolver may take the top-up up.
-    async fn keep(
-        &self,
-        case: &Case,
-        from: TopupState,
-        event: TopupEvent,
-        why: Option<(&str, Option<&str>)>,
-        detail: Value,
-    ) -> Result<(), PayError> {
-        let (id, pause) = (case.id, Duration::from_millis(500));
-        let mut waited = Duration::ZERO;
-        while let Err(error) =
-            self.advance(id, case.account, from, event, why, detail.clone()).await
-        {
-            tracing::error!(topup.id = %id, ?event, %detail, %error, "outcome is not on record yet");
-            if waited >= self.settings.lease {
-                return Err(error);
-            }
-            tokio::time::sleep(pause).await;
-            waited = waited.saturating_add(pause);
+        let event = if self.is_to_be_parked(case, from, event) { TopupEvent::Park } else { event };
+        let step = Step {
+            event,
+            reason: Some(&reason),
+            transaction: transaction.as_deref(),
+            detail: json!({ "reason": reason, "transaction": transaction }),
+            notes: vec![note],
+        };
+        if self.keep(case, from, &step).await?.is_some() && event == TopupEvent::Park {
+            tracing::error!(
+                topup.id = %case.id, reason,
+                "a top-up is parked: neither facilitator nor chain tells of it; see `bursar topup show`"
+            );
         }
         Ok(())
     }
 
+    /// Whether nobody is left to be asked about what is lost: no chain is read, and the facilitator
+    /// has not said for long after the payment's window.
+    fn is_to_be_parked(&self, case: &Case, from: At, event: TopupEvent) -> bool {
+        event == TopupEvent::Lose
+            && from.state == TopupState::Unknown
+            && self.chain_of(case.network).is_none()
+            && case.is_over(self.clock.now(), self.settings.resolving.park_after)
+    }
+
     /// Reads the chain for the payment, within bounds. Without a chain the facilitator's word is
-    /// final. Returns when the money moved, where that is known.
-    async fn prove(&self, case: &Case, transaction: &str) -> Result<Option<DateTime<Utc>>, String> {
+    /// final.
+    pub(super) async fn prove(
+        &self,
+        case: &Case,
+        transaction: &str,
+    ) -> Result<Option<Evidence>, String> {
         let Some(chain) = self.chain_of(case.network) else { return Ok(None) };
-        let asset = case.network.usdc.lower();
-        let payment = ChainPayment {
-            asset: &asset,
-            payer: &case.payer,
-            nonce: &case.nonce,
-            pay_to: &case.pay_to,
-            amount: case.amount,
-        };
+        let payment = case.on_chain();
         let mut waited = Duration::ZERO;
         let pause = Duration::from_millis(250);
         loop {
             let missing = match chain.settlement(&payment, transaction).await {
-                Ok(Evidence::Confirmed { block_time, .. }) => return Ok(block_time),
+                Ok(evidence @ Evidence::Confirmed { .. }) => return Ok(Some(evidence)),
                 Ok(Evidence::Missing) => "receipt_missing".to_owned(),
                 Ok(Evidence::Reverted) => return Err("transaction_reverted".to_owned()),
                 Ok(Evidence::Mismatch(mismatch)) => return Err(mismatch.to_string()),
@@ -258,7 +206,7 @@ impl Inner {
                     "chain_unavailable".to_owned()
                 }
             };
-            if waited >= self.settings.receipt_wait {
+            if waited >= self.settings.resolving.receipt_wait {
                 return Err(missing);
             }
             tokio::time::sleep(pause).await;
@@ -266,70 +214,48 @@ impl Inner {
         }
     }
 
-    /// Credits the account. When the ledger cannot commit, the facilitator's success is kept, and
-    /// the resolver takes it up.
-    pub(super) async fn credit(
-        &self,
-        case: &Case,
-        from: TopupState,
-        settlement_tx: String,
-        effective_at: Option<DateTime<Utc>>,
-    ) -> Result<(), PayError> {
-        let (topup, account) = (case.id, case.account);
-        let tx = settlement_tx.clone();
-        let command =
-            CreditTopup { account, topup, settlement_tx: tx, effective_at, recovers: false };
-        match self.engine.submit(Arc::new(command)).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::error!(topup.id = %topup, %error, "credit did not commit; it is kept");
-                if from == TopupState::Settled {
-                    return Ok(());
-                }
-                let why = Some(("credit_pending", Some(settlement_tx.as_str())));
-                let detail = json!({ "transaction": settlement_tx });
-                self.keep(case, from, TopupEvent::Settle, why, detail).await
+    /// Notes what was heard, and goes on even where it cannot be written.
+    pub(super) async fn note_at_once(&self, case: &Case, notes: &[Note]) {
+        if let Err(error) = self.record(case, notes).await {
+            for Note { kind, detail, .. } in notes {
+                tracing::error!(topup.id = %case.id, kind, %detail, %error, "note cannot be kept");
             }
         }
     }
 
-    /// Moves a top-up from one state to the next, with its entry in the audit trail. False when it
-    /// was not in that state: somebody else was faster.
-    pub(super) async fn advance(
-        &self,
-        id: TopupId,
-        account: BookId,
-        from: TopupState,
-        event: TopupEvent,
-        why: Option<(&str, Option<&str>)>,
-        detail: Value,
-    ) -> Result<bool, PayError> {
-        let Some(to) = from.after(event) else {
-            tracing::error!(topup.id = %id, ?from, ?event, "event does not belong to the state");
-            return Ok(false);
+    /// Credits the account. When the ledger cannot commit, the success is kept, and the resolver
+    /// takes it up.
+    pub(super) async fn credit(&self, case: &Case, from: At, paid: Paid) -> Result<(), PayError> {
+        let command = CreditTopup {
+            account: case.account,
+            topup: case.id,
+            settlement_tx: paid.transaction.clone(),
+            effective_at: paid.effective_at(),
+            sighting: paid.sighting(),
+            recovers: false,
         };
-        let at = self.clock.now();
-        let step = Move {
-            id,
-            account,
-            from,
-            to,
-            attempt: match event {
-                TopupEvent::Send => 1,
-                TopupEvent::Unsent => -1,
-                TopupEvent::Refuse
-                | TopupEvent::TakeUp
-                | TopupEvent::Reject
-                | TopupEvent::Lose
-                | TopupEvent::Settle
-                | TopupEvent::Credit => 0,
-            },
-            reason: why.map(|(reason, _)| reason),
-            settlement_tx: why.and_then(|(_, transaction)| transaction),
-            event_id: mint_uuid(self.entropy.as_ref(), at, id.slot()),
-            detail,
-            at,
+        let error = match self.engine.submit(Arc::new(command)).await {
+            Ok(outcome) => {
+                if !outcome.accepted {
+                    let transaction = &paid.transaction;
+                    tracing::error!(topup.id = %case.id, transaction, "paid, and not to be credited");
+                }
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        Ok(store::advance(&self.pool, &step).await?)
+        tracing::error!(topup.id = %case.id, %error, "credit did not commit; it is kept");
+        if from.state == TopupState::Settled {
+            return self.postpone(case, from, Some(self.later(case)), &[]).await;
+        }
+        let step = Step {
+            event: TopupEvent::Settle,
+            reason: Some("credit_pending"),
+            transaction: Some(&paid.transaction),
+            detail: json!({ "transaction": paid.transaction }),
+            notes: vec![],
+        };
+        self.keep(case, from, &step).await?;
+        Ok(())
     }
 }

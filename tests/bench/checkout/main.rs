@@ -15,6 +15,10 @@ mod world;
 
 use plan::Plan;
 
+/// As in the service, because the engine of C runs here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let plan = Plan::from_args(std::env::args().skip(1)).unwrap_or_else(|problem| {
         eprintln!(

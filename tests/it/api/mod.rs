@@ -21,13 +21,15 @@ use bursar::accounts::{Accounts, ApiKey, SignupSettings, key_hash};
 use bursar::checkout::{Checkouts, Sweeper};
 use bursar::db;
 use bursar::finance::Finance;
-use bursar::ground::{Amount, Clock, Entropy, Mode, ShiftedClock, SystemEntropy};
+use bursar::ground::{Amount, BookId, Clock, Entropy, Mode, ShiftedClock, SystemEntropy};
 use bursar::http::{AppState, Gauge, HttpSettings, Metrics, routes, serve};
 use bursar::ledger::{Engine, EngineSettings};
+use bursar::x402::chain::{Chain, RpcChain, RpcSettings};
 use bursar::x402::facilitator::{FacilitatorSettings, HttpFacilitator};
 use bursar::x402::sandbox::Sandbox;
-use bursar::x402::topup::{TopUps, TopupSettings};
+use bursar::x402::topup::{PayError, Resolving, TopUps, TopupSettings, Wallets};
 use bursar::x402::{Address, Network};
+use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -67,6 +69,9 @@ pub struct Payments {
     pub settle_timeout: Duration,
     pub pay_to: Address,
     pub min_amount: Amount,
+    /// A node, where the chain is read.
+    pub rpc_url: Option<String>,
+    pub resolving: Resolving,
 }
 
 impl Default for Setup {
@@ -82,6 +87,8 @@ impl Default for Payments {
             settle_timeout: Duration::from_secs(60),
             pay_to: Address::new([9; 20]),
             min_amount: dollars("0.01"),
+            rpc_url: None,
+            resolving: Resolving::default(),
         }
     }
 }
@@ -153,7 +160,7 @@ impl Api {
         let test_dollars =
             || Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), vec![network()]);
         let (queue, own_engine) = (engine.clone(), engine.clone());
-        let topups = open_topups(&url, payments, &pool, &engine, &clock, &entropy);
+        let topups = open_topups(&url, payments, &pool, &engine, &accounts, &clock, &entropy);
         let finance = Finance::new(db::report_pool(database.service_options(), 2));
         let state = AppState {
             mode: Mode::Test,
@@ -303,12 +310,21 @@ impl Answer {
     }
 }
 
+struct OpenWallets(Accounts);
+
+impl Wallets for OpenWallets {
+    fn open<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<BookId, PayError>> {
+        Box::pin(async move { Ok(self.0.open_wallet(address).await.unwrap()) })
+    }
+}
+
 /// Top-ups that a facilitator settles, over HTTP.
 fn open_topups(
     url: &str,
     payments: Payments,
     pool: &PgPool,
     engine: &Engine,
+    accounts: &Accounts,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> TopUps {
@@ -330,17 +346,23 @@ fn open_topups(
         facilitator_url,
         patience: Duration::from_secs(10),
         lease: Duration::from_secs(60),
-        receipt_wait: Duration::from_secs(10),
+        resolving: payments.resolving,
+        confirm_interval: Duration::from_secs(5),
     };
-    TopUps::new(
+    let chain = payments.rpc_url.map(|url| {
+        let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&url, RpcSettings::default()).unwrap());
+        chain
+    });
+    let topups = TopUps::new(
         pool.clone(),
         engine.clone(),
         Arc::new(facilitator.unwrap()),
-        None,
+        chain,
         clock.clone(),
         entropy.clone(),
         settings,
-    )
+    );
+    topups.with_wallets(Arc::new(OpenWallets(accounts.clone())))
 }
 
 fn signup_settings() -> SignupSettings {

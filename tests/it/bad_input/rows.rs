@@ -28,6 +28,7 @@ pub fn row(world: &World, name: &str) -> Row {
         | "GET /docs"
         | "GET /api/v1/catalog"
         | "GET /api/v1/topups/{topup_id}"
+        | "GET /api/v1/topups"
         | "POST /api/v1/wallets/challenge"
         | "GET /sandbox/facilitator/supported"
         | "GET /sandbox/balance/{address}" => (NOBODY, None),
@@ -88,6 +89,10 @@ pub fn query(name: &str) -> &'static [(&'static str, &'static str)] {
         "GET /api/v1/ledger/statement" => {
             &[("from", "2026-01-01T00:00:00Z"), ("to", "2026-01-02T00:00:00Z")]
         }
+        "GET /api/v1/topups" => &[
+            ("payer", "0x14791697260e4c9a71f18484c9f997b308e59325"),
+            ("nonce", "0x1111111111111111111111111111111111111111111111111111111111111111"),
+        ],
         _ => &[],
     }
 }

@@ -227,6 +227,9 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
                 "%00",
             ],
             "account_id" => &["", "acc_1", "%00", "acc_zz"],
+            "payment_id" => &["", "two%20words", "%00", "%C3%A9"],
+            "payer" => &["", "0x1", "%00", "x", "0xzz"],
+            "nonce" | "transaction" => &["", "0x1", "%00", "x", "0xzz"],
             unknown => panic!("what is a bad {unknown}?"),
         };
         cases.extend(values.iter().map(|value| (format!("{name}={value}"), Some(name.clone()))));

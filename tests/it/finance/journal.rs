@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::scene::{FORMULA, Scene, dollars};
 use crate::support::postgres::run;
 
-type Record = BTreeMap<String, String>;
+pub type Record = BTreeMap<String, String>;
 
 /// A whole journal as text.
-async fn export(scene: &Scene, scope: Scope, format: Format) -> String {
+pub async fn export(scene: &Scene, scope: Scope, format: Format) -> String {
     let stream = scene.finance.journal(scope, format).await.unwrap();
     let chunks: Vec<_> = stream.try_collect().await.unwrap();
     String::from_utf8(chunks.concat()).unwrap()
@@ -42,7 +42,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
 }
 
 /// The records of a CSV journal, by column.
-fn records(text: &str) -> Vec<Record> {
+pub fn records(text: &str) -> Vec<Record> {
     let mut lines = parse_csv(text).into_iter();
     let header = lines.next().unwrap();
     assert_eq!(header, COLUMNS);
@@ -179,11 +179,11 @@ fn the_first_lines_read_like_this() {
             })
             .collect();
         let expected = [
-            "1,txn,grant,promo_issued,promo,25.00,25000000,25.00,25.00,key,lot,,,,,,,,,",
-            "2,txn,topup,,prepaid,40.00,40000000,40.00,40.00,top,lot,,top,eip155:84532,0x,0xb,,,,",
-            "3,txn,hold,promo,promo_held,10.00,10000000,15.00,10.00,hld,lot,,,,,,chk,,,lead",
-            "4,txn,hold,promo,promo_held,12.00,12000000,3.00,22.00,hld,lot,,,,,,chk,,,page",
-            "5,txn,hold,promo,promo_held,3.00,3000000,0.00,25.00,hld,lot,,,,,,chk,,,lead",
+            "1,txn,grant,promo_issued,promo,25.00,25000000,25.00,25.00,key,lot,,,,,,,,,,,,,",
+            "2,txn,topup,,prepaid,40.00,40000000,40.00,40.00,top,lot,,top,eip155:84532,0x,0xb,,,,,,,,",
+            "3,txn,hold,promo,promo_held,10.00,10000000,15.00,10.00,hld,lot,,,,,,chk,,,lead,,,,",
+            "4,txn,hold,promo,promo_held,12.00,12000000,3.00,22.00,hld,lot,,,,,,chk,,,page,,,,",
+            "5,txn,hold,promo,promo_held,3.00,3000000,0.00,25.00,hld,lot,,,,,,chk,,,lead,,,,",
         ];
         assert_eq!(masked, expected);
     });

@@ -7,3 +7,4 @@ mod reports;
 mod scene;
 mod stream;
 mod touched;
+mod void;

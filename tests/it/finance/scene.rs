@@ -42,7 +42,7 @@ pub struct Scene {
     pub finance: Finance,
     pub ada: BookId,
     clock: Arc<ShiftedClock>,
-    engine: Engine,
+    pub engine: Engine,
     accounts: Accounts,
     checkouts: Checkouts,
 }
@@ -109,7 +109,7 @@ fn fresh() -> CommandIdentity {
 }
 
 /// The answer to a command that was carried out.
-fn accepted(outcome: Outcome) -> Value {
+pub fn accepted(outcome: Outcome) -> Value {
     assert!(outcome.accepted, "{}", outcome.body);
     serde_json::from_str(&outcome.body).unwrap()
 }
@@ -217,7 +217,7 @@ impl Scene {
 
     /// Deletes everything that the incremental checker knows.
     pub async fn forget_proofs(&self) {
-        for table in ["proof_book", "proof_lot", "proof_spent", "proof_finding"] {
+        for table in ["proof_book", "proof_lot", "proof_spent", "proof_stray", "proof_finding"] {
             let sql = sqlx::AssertSqlSafe(format!("delete from {table}"));
             sqlx::query(sql).execute(&self.db.service).await.unwrap();
         }
@@ -232,7 +232,7 @@ impl Scene {
     }
 
     /// A payment: settled by the sandbox, recorded, credited.
-    pub async fn top_up(&self, account: BookId, amount: &str) {
+    pub async fn top_up(&self, account: BookId, amount: &str) -> TopupId {
         let topup = TopupId::mint(&SystemEntropy, self.clock.now(), account.slot());
         let amount = dollars(amount);
         let nonce = format!("0x{}", topup.0.simple());
@@ -267,6 +267,7 @@ impl Scene {
         .unwrap();
         let credit = Arc::new(Credit { account, topup, amount });
         accepted(self.engine.submit(credit).await.unwrap());
+        topup
     }
 
     pub async fn open(&self, account: BookId, key: KeyId, lines: &[(&str, i64)]) -> CheckoutId {

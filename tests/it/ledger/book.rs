@@ -13,14 +13,41 @@ use super::scene;
 #[derive(Clone, Debug)]
 enum Op {
     TopUp(i64),
-    Grant { amount: i64, hours: i64 },
-    Pass { hours: i64 },
-    Hold { key: usize, items: Vec<i64>, slack: i64 },
-    Capture { pick: usize, amount: i64 },
-    Release { pick: usize, amount: i64 },
-    Reverse { pick: usize, amount: i64 },
-    Cap { key: Option<usize>, span: Span, limit: i64 },
+    Grant {
+        amount: i64,
+        hours: i64,
+    },
+    Pass {
+        hours: i64,
+    },
+    Hold {
+        key: usize,
+        items: Vec<i64>,
+        slack: i64,
+    },
+    Capture {
+        pick: usize,
+        amount: i64,
+    },
+    Release {
+        pick: usize,
+        amount: i64,
+    },
+    Reverse {
+        pick: usize,
+        amount: i64,
+    },
+    Cap {
+        key: Option<usize>,
+        span: Span,
+        limit: i64,
+    },
     Freeze(bool),
+    /// A payment turns out to be void, or one that did turns up.
+    Turn {
+        pick: usize,
+        thaw: bool,
+    },
 }
 
 pub const SPANS: [Span; 4] = [Span::Checkout, Span::Day, Span::Month, Span::Total];
@@ -39,6 +66,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (scope, prop::sample::select(SPANS.to_vec()), 0..120_i64)
             .prop_map(|(key, span, limit)| Op::Cap { key, span, limit }),
         1 => prop::bool::weighted(0.2).prop_map(Op::Freeze),
+        3 => (any::<usize>(), prop::bool::weighted(0.9))
+            .prop_map(|(pick, thaw)| Op::Turn { pick, thaw }),
     ]
 }
 
@@ -49,6 +78,8 @@ struct Pair {
     keys: [KeyId; 2],
     holds: Vec<HoldId>,
     captures: Vec<ChargeId>,
+    /// The origin of each top-up, and its lot.
+    topups: Vec<(Uuid, usize)>,
     serial: u128,
 }
 
@@ -62,6 +93,7 @@ impl Pair {
             keys: [1, 2].map(|n| KeyId(Uuid::from_u128(n))),
             holds: Vec::new(),
             captures: Vec::new(),
+            topups: Vec::new(),
             serial: 0,
         };
         // The seed of a cap that is made later comes from the database. Here all are made at once.
@@ -89,6 +121,7 @@ impl Pair {
             Op::TopUp(micros) => {
                 let (origin, at) = (self.fresh(), self.book.now());
                 self.book.top_up(&self.entropy, origin, amount(micros), at).unwrap();
+                self.topups.push((origin, self.model.lots.len()));
                 self.model.top_up(micros);
             }
             Op::Grant { amount: micros, hours } => {
@@ -112,6 +145,28 @@ impl Pair {
                 self.book.set_frozen(frozen);
                 self.model.frozen = frozen;
             }
+            Op::Turn { pick, thaw } => self.turn(pick, thaw),
+        }
+    }
+
+    fn turn(&mut self, pick: usize, thaw: bool) {
+        let Some(n) = pick.checked_rem(self.topups.len()) else { return };
+        let (origin, lot) = self.topups[n];
+        let before = format!("{:?}", self.book);
+        if self.model.lots[lot].lost.is_none() {
+            self.book.reinstate(&self.entropy, origin).unwrap_err();
+            assert_eq!(format!("{:?}", self.book), before);
+            self.book.void(&self.entropy, origin).unwrap();
+            self.model.void(lot);
+        } else {
+            self.book.void(&self.entropy, origin).unwrap_err();
+            assert_eq!(format!("{:?}", self.book), before);
+            self.book.reinstate(&self.entropy, origin).unwrap();
+            self.model.reinstate(lot);
+        }
+        if thaw {
+            self.book.set_frozen(false);
+            self.model.frozen = false;
         }
     }
 
@@ -202,6 +257,7 @@ impl Pair {
             granted: lot.granted_at,
             expires: lot.expires_at,
             parent: lot.parent.map(position),
+            lost: lot.lost.map(|lost| lost.micros()),
         };
         let lots: Vec<_> = self.book.lots().map(|lot| (position(lot.id), plain(lot))).collect();
         let expected = self.model.burn_order().into_iter();

@@ -45,6 +45,10 @@ pub enum Verb {
         limit: Amount,
     },
     Freeze(bool),
+    /// The payment of the top-up under this key is not there.
+    Void(String),
+    /// It is there after all.
+    Reinstate(String),
     /// Tops up, and writes a row of another floor, whose name must be new.
     NotedTopUp(Amount, String),
     /// Tops up and then finds that something cannot be.
@@ -73,6 +77,11 @@ impl Act {
     }
 }
 
+/// What the lot of a top-up under a key comes from.
+fn origin(key: &str) -> Uuid {
+    Uuid::from_slice(&sha256([key.as_bytes()])[..16]).unwrap()
+}
+
 impl Command for Act {
     fn book(&self) -> BookId {
         self.book
@@ -91,6 +100,7 @@ impl Command for Act {
                 wants.capture(self.book, *capture);
                 wants.hold(self.book, *hold);
             }
+            Verb::Void(topup) | Verb::Reinstate(topup) => wants.lots_of(self.book, origin(topup)),
             Verb::Cap { key, .. } => wants.spent(self.book, *key),
             Verb::NotedTopUp(..) => {
                 annexes.of::<Notes>();
@@ -115,7 +125,21 @@ impl Command for Act {
                 book.admit_spender(spender);
             }
             Verb::TopUp(amount) => {
-                book.top_up(entropy, nil, *amount, at)?;
+                book.top_up(entropy, origin(&self.key), *amount, at)?;
+            }
+            Verb::Void(topup) => {
+                let origin = origin(topup);
+                if !book.lots().any(|lot| lot.origin == origin && lot.lost.is_none()) {
+                    return Ok(Decision::refuse(&json!({ "nothing": "to void" })));
+                }
+                book.void(entropy, origin)?;
+            }
+            Verb::Reinstate(topup) => {
+                let origin = origin(topup);
+                if !book.lots().any(|lot| lot.origin == origin && lot.lost.is_some()) {
+                    return Ok(Decision::refuse(&json!({ "nothing": "to reinstate" })));
+                }
+                book.reinstate(entropy, origin)?;
             }
             Verb::Grant(amount, expires) => {
                 book.grant(entropy, nil, *amount, *expires)?;

@@ -89,6 +89,7 @@ fn lots_burn_by_priority_then_expiry_then_promotional_then_age_then_id() {
         expires_at: days.map(|days| noon() + TimeDelta::days(days)),
         origin: Uuid::nil(),
         parent: None,
+        lost: None,
     };
     let burning = [
         lot(90, 10, None, true, 9),

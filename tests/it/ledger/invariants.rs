@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 /// Every query returns the rows that are wrong.
-const INVARIANTS: [(&str, &str); 12] = [
+const INVARIANTS: [(&str, &str); 13] = [
     (
         "balances are the sums of the journal",
         "select b.book_id::text || ' ' || r.name
@@ -15,7 +15,7 @@ const INVARIANTS: [(&str, &str); 12] = [
          having coalesce(sum(case when (r.normal_side = 'debit') = (r.role = t.debit)
                                   then t.amount else -t.amount end), 0)
              <> (array[b.settled_usdc, b.prepaid, b.held, b.promo_issued, b.promo, b.promo_held,
-                       b.revenue, b.reversed_revenue, b.breakage])[r.role]",
+                       b.revenue, b.reversed_revenue, b.breakage, b.settlement_loss])[r.role]",
     ),
     (
         "versions have no gap",
@@ -100,6 +100,13 @@ const INVARIANTS: [(&str, &str); 12] = [
              and case c.span when 'day' then date_trunc('day', h.placed_at, 'utc')
                              when 'month' then date_trunc('month', h.placed_at, 'utc')
                              else 'epoch' end = u.window_start)",
+    ),
+    (
+        "what is lost of void payments is what their lots say, and nothing is left of these",
+        "select b.book_id::text from book b
+         left join lot l on l.slot = b.slot and l.book_id = b.book_id and l.lost is not null
+         group by b.slot, b.book_id
+         having coalesce(sum(l.lost), 0) <> b.settlement_loss or sum(l.remaining) > 0",
     ),
     (
         "events have no gap",

@@ -60,7 +60,7 @@ async fn send(replica: &Replica, lanes: &[Lane]) -> Vec<Vec<Told>> {
 
 async fn agree(db: &TestDatabase, lane: &Lane) {
     let sql = "select settled_usdc, prepaid, held, promo_issued, promo, promo_held, revenue,
-                      reversed_revenue, breakage from book where book_id = $1";
+                      reversed_revenue, breakage, settlement_loss from book where book_id = $1";
     let row = sqlx::query(sql).bind(lane.account.0).fetch_one(&db.owner).await.unwrap();
     for role in Role::ALL {
         let got: i64 = row.get(role.name());

@@ -19,6 +19,8 @@ pub struct Lot {
     pub granted: Time,
     pub expires: Option<Time>,
     pub parent: Option<usize>,
+    /// Of a void payment: what was spent and has not come back.
+    pub lost: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +91,30 @@ impl Model {
     }
 
     fn open_lot(&mut self, paid: bool, left: i64, expires: Option<Time>, parent: Option<usize>) {
-        self.lots.push(Lot { paid, amount: left, left, granted: self.now, expires, parent });
+        self.lots.push(Lot {
+            paid,
+            amount: left,
+            left,
+            granted: self.now,
+            expires,
+            parent,
+            lost: None,
+        });
+    }
+
+    /// The money of a top-up is not there.
+    pub fn void(&mut self, lot: usize) {
+        let lot = &mut self.lots[lot];
+        self.settled -= lot.amount;
+        (lot.lost, lot.left) = (Some(lot.amount - lot.left), 0);
+        self.frozen = true;
+    }
+
+    /// And then it is.
+    pub fn reinstate(&mut self, lot: usize) {
+        let lot = &mut self.lots[lot];
+        self.settled += lot.amount;
+        lot.left = lot.amount - lot.lost.take().unwrap();
     }
 
     /// The lots as they burn. Priorities are all alike here.
@@ -190,11 +215,14 @@ impl Model {
         i64::try_from(units.iter().filter(|&&n| self.lots[n].paid).count()).unwrap()
     }
 
-    /// Back into the very lots; what belongs to an expired one becomes a lot of 30 days.
+    /// Back into the very lots; what belongs to an expired one becomes a lot of 30 days, and what
+    /// belongs to a void payment is not lost any longer.
     fn restore(&mut self, units: &[usize]) {
         for run in units.chunk_by(|a, b| a == b) {
             let (n, back) = (run[0], i64::try_from(run.len()).unwrap());
-            if self.lots[n].expires.is_some_and(|at| at <= self.now) {
+            if let Some(lost) = &mut self.lots[n].lost {
+                *lost -= back;
+            } else if self.lots[n].expires.is_some_and(|at| at <= self.now) {
                 let expires = self.now + TimeDelta::days(30);
                 self.open_lot(self.lots[n].paid, back, Some(expires), Some(n));
             } else {
@@ -217,6 +245,7 @@ impl Model {
             Role::Revenue => self.revenue,
             Role::ReversedRevenue => self.reversed,
             Role::Breakage => self.breakage,
+            Role::SettlementLoss => self.lots.iter().filter_map(|lot| lot.lost).sum(),
         }
     }
 }

@@ -44,6 +44,11 @@ pub enum Plan {
         limit: i64,
     },
     Freeze(bool),
+    /// A payment turns out to be void, or to be there after all.
+    Turn {
+        pick: usize,
+        there: bool,
+    },
     NothingDue,
     /// Sends an earlier command again, with the same request or another under its key.
     Again {
@@ -65,7 +70,8 @@ pub fn plan() -> impl Strategy<Value = Plan> {
         3 => (pick(), 1..15_i64).prop_map(|(pick, amount)| Plan::Reverse { pick, amount }),
         2 => (scope, prop::sample::select(SPANS.to_vec()), 0..80_i64)
             .prop_map(|(key, span, limit)| Plan::Cap { key, span, limit }),
-        1 => prop::bool::weighted(0.2).prop_map(Plan::Freeze),
+        2 => prop::bool::weighted(0.2).prop_map(Plan::Freeze),
+        2 => (pick(), prop::bool::weighted(0.3)).prop_map(|(pick, there)| Plan::Turn { pick, there }),
         1 => Just(Plan::NothingDue),
         3 => (pick(), prop::bool::weighted(0.8)).prop_map(|(pick, same)| Plan::Again { pick, same }),
     ]
@@ -84,12 +90,20 @@ pub fn commands(
         let of_book = account.0.as_u128() >> 80 << 80 ^ account.0.as_u128() << 80;
         Uuid::from_u128(of_book | kind << 64 | u128::try_from(n).unwrap() << 8 | slot)
     };
-    let (mut holds, mut captures) = (Vec::new(), Vec::new());
+    let (mut holds, mut captures, mut topups) = (Vec::new(), Vec::new(), Vec::new());
     let mut acts: Vec<Act> = Vec::new();
     for (n, plan) in plans.iter().enumerate() {
         let some_hold = |pick: usize| HoldId(id(1, pick % holds.len().max(1)));
         let verb = match *plan {
-            Plan::TopUp(micros) => Verb::TopUp(amount(micros)),
+            Plan::TopUp(micros) => {
+                topups.push(format!("command {n}"));
+                Verb::TopUp(amount(micros))
+            }
+            Plan::Turn { pick, there } => {
+                let Some(of) = pick.checked_rem(topups.len()) else { continue };
+                let topup = topups[of].clone();
+                if there { Verb::Reinstate(topup) } else { Verb::Void(topup) }
+            }
             Plan::Grant { amount: micros, days } => {
                 Verb::Grant(amount(micros), start + TimeDelta::days(days))
             }
@@ -162,6 +176,7 @@ pub fn on_model(start: Time, plans: &[Plan]) -> (Model, Vec<Told>) {
                 (acts[of].0, acts[of].1 && same)
             }
             Plan::Reverse { .. } if known.captures.is_empty() => continue,
+            Plan::Turn { .. } if known.topups.is_empty() => continue,
             _ => (n, true),
         };
         acts.push((root, original));
@@ -182,11 +197,14 @@ pub fn on_model(start: Time, plans: &[Plan]) -> (Model, Vec<Told>) {
 struct Named {
     holds: Vec<Option<usize>>,
     captures: Vec<Option<usize>>,
+    /// Their lots.
+    topups: Vec<usize>,
 }
 
 fn decide(model: &mut Model, known: &mut Named, plan: &Plan) -> Told {
     let done = match *plan {
         Plan::TopUp(micros) => {
+            known.topups.push(model.lots.len());
             model.top_up(micros);
             true
         }
@@ -235,6 +253,16 @@ fn decide(model: &mut Model, known: &mut Named, plan: &Plan) -> Told {
         }
         Plan::Freeze(frozen) => {
             model.frozen = frozen;
+            true
+        }
+        Plan::Turn { pick, there } => {
+            let lot = known.topups[pick % known.topups.len()];
+            let is_void = model.lots[lot].lost.is_some();
+            match (is_void, there) {
+                (false, false) => model.void(lot),
+                (true, true) => model.reinstate(lot),
+                (true, false) | (false, true) => return Told::Refused,
+            }
             true
         }
         Plan::NothingDue => return Told::Nothing,

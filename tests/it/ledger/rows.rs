@@ -10,14 +10,14 @@ use sqlx::PgPool;
 /// version.
 const QUERIES: [&str; 10] = [
     "select 'book', version, event_seq, frozen_at is not null, settled_usdc, prepaid, held,
-            promo_issued, promo, promo_held, revenue, reversed_revenue, breakage
+            promo_issued, promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss
      from book where slot = $1 and book_id = $2",
     "select 'transfer', t.version, movement, debit, credit, t.amount, debit_after, credit_after,
             lot_number(t.lot_id), transaction_number(t.transaction_id),
             transaction_number(t.reverses_id), t.effective_at = t.recorded_at
      from transfer t where slot = $1 and book_id = $2 order by t.version",
     "select 'lot', lot_number(lot_id), paid, open, priority, amount, remaining, origin_id,
-            lot_number(parent_id), expires_at is null
+            lot_number(parent_id), expires_at is null, lost
      from lot where slot = $1 and book_id = $2 order by lot_id",
     "select 'hold', spender_id, amount, captured, released, reversed, draw_amounts,
             (select array_agg(lot_number(lot) order by n)

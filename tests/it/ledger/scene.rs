@@ -13,6 +13,7 @@ use bursar::ground::{
     ShiftedClock, SystemEntropy, sha256,
 };
 use bursar::ledger::{self, CommandIdentity, Engine, EngineSettings, Outcome, SubmitError};
+use chrono::TimeDelta;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -185,6 +186,11 @@ pub fn body<T: DeserializeOwned>(outcome: &Outcome) -> T {
 pub fn code(outcome: &Outcome) -> String {
     assert!(!outcome.accepted, "{}", outcome.body);
     body::<serde_json::Value>(outcome)["code"].as_str().unwrap().to_owned()
+}
+
+/// How the terms count time.
+pub fn half_hours(number: i32) -> TimeDelta {
+    TimeDelta::minutes(i64::from(number) * 30)
 }
 
 pub fn fresh<const N: usize>() -> [u8; N] {

@@ -4,6 +4,7 @@
 
 mod python;
 mod recovery;
+mod reorg;
 mod system;
 pub mod world;
 

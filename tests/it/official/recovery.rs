@@ -73,10 +73,10 @@ fn what_was_paid_since_the_backup_is_read_from_the_chain() {
         stage.mine(20).await;
         let pending = "insert into topup (slot, book_id, topup_id, state, amount, x402_version,
                network, asset, payer, nonce, pay_to, valid_before, facilitator_url, payload,
-               requirements, keyed, created_at, updated_at)
+               requirements, keyed, sent_at, created_at, updated_at)
              select slot, book_id, overlay(topup_id::text placing '00000000' from 1)::uuid, 'settling',
                amount, 2, network, asset, payer, '0x' || repeat('7', 64), pay_to, 4000000000, '',
-               '{}', '{}', true, now(), now() from topup";
+               '{}', '{}', true, now(), now(), now() from topup";
         sqlx::query(pending).execute(&other.owner).await.unwrap();
         let open = read_chain(&other, &stage).await;
         assert_eq!(open.code, Some(1), "{}{}", open.out, open.err);

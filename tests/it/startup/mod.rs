@@ -8,3 +8,4 @@ mod lifecycle;
 mod live;
 pub mod process;
 mod settings;
+mod topup;

@@ -48,6 +48,9 @@ impl Site {
             ("BURSAR_FACILITATOR_URL", self.front.url.as_str()),
             ("BURSAR_SETTLE_TIMEOUT_S", self.settle_timeout_s),
             ("BURSAR_VERIFY_TIMEOUT_S", "1"),
+            ("BURSAR_RECEIPT_WAIT_MS", "0"),
+            ("BURSAR_RESOLVE_INTERVAL_MS", "100"),
+            ("BURSAR_RESOLVE_BACKOFF_MS", "200"),
         ];
         self.service = Some(Service::start(&self.database, &variables));
     }

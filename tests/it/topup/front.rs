@@ -44,6 +44,11 @@ impl Act {
         Self { held: true, ..Self::default() }
     }
 
+    /// Waits to be released, and answers by itself.
+    pub fn hold_and_say(says: Says) -> Self {
+        Self { held: true, ..Self::say(says) }
+    }
+
     /// Passes the call on, and gives the real answer when nobody listens any more.
     pub fn close() -> Self {
         Self { closes: true, ..Self::default() }

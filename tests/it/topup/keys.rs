@@ -165,3 +165,42 @@ fn of_many_signatures_under_one_name_at_once_one_is_sent() {
         stage.holds("1.00").await;
     });
 }
+
+#[test]
+fn a_name_whose_first_payment_was_never_sent_is_free_for_the_next() {
+    run(|db| async move {
+        let stage = Stage::set(db).await;
+        let customer = stage.api.signup(json!([])).await;
+        let headers = [("idempotency-key", NAME)];
+        // Two that the wallet could not pay.
+        let first = stage.sign(V2, "1.00").await;
+        let refused = stage.send(&first, &customer.key, BODY, &headers).await.json(402);
+        let second = stage.sign(V1, "1.00").await;
+        let again = stage.send(&second, &customer.key, BODY, &headers).await.json(402);
+        assert_ne!(again["topup_id"], refused["topup_id"]);
+        // Other terms are another purchase, whatever became of the first.
+        let other = stage.sign(V2, "2.00").await;
+        let answer = stage.send(&other, &customer.key, r#"{"amount":"2.00"}"#, &headers).await;
+        answer.problem(409, "payment_key_conflict");
+        stage.fund("8.00").await;
+        // Many at once, the old ones among them, with the name and without: one of them is sent.
+        let mut signed = vec![first, second];
+        for turn in 0..4 {
+            signed.push(stage.sign(VERSIONS[turn % 2], "1.00").await);
+        }
+        let named = signed.iter().map(|signed| stage.send(signed, &customer.key, BODY, &headers));
+        let answers = join_all(named).await;
+        assert!(answers.iter().any(|answer| answer.status == 200), "{answers:?}");
+        assert_eq!(stage.front.seen("settle").len(), 1);
+        for signed in &signed[..2] {
+            // Superseded for good: the answer is that of the one that took its place.
+            let answer = stage.send(signed, &customer.key, BODY, &[]).await.json(200);
+            assert_eq!(answer["credited"], "1.00");
+        }
+        for signed in &signed {
+            stage.send(signed, &customer.key, BODY, &headers).await.json(200);
+        }
+        assert_eq!(stage.front.seen("settle").len(), 1);
+        stage.holds("1.00").await;
+    });
+}

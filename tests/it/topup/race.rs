@@ -137,3 +137,30 @@ fn a_request_that_is_dropped_before_its_intent_is_written_is_settled_all_the_sam
         stage.holds("1.00").await;
     });
 }
+
+#[test]
+fn a_client_that_gives_up_early_gets_the_stored_answer_whenever_it_asks() {
+    run(|db| async move {
+        let stage = Stage::set(db).await;
+        let customer = stage.api.signup(json!([])).await;
+        for (turn, version) in VERSIONS.into_iter().enumerate() {
+            let signed = stage.funded(version, "1.00").await;
+            stage.front.next("settle", Act::hold());
+            let (name, value) = signed.header();
+            let hasty = stage.api.request(reqwest::Method::POST, TOPUP, &customer.key);
+            let hasty = hasty.header(name, value).timeout(Duration::from_millis(200)).send();
+            assert!(hasty.await.unwrap_err().is_timeout());
+            stage.front.arrived("settle", turn + 1).await;
+            let copies = join_all((0..8).map(|_| stage.pay(&signed, &customer.key, "1.00")));
+            let (mut answers, ()) = tokio::join!(copies, async { stage.front.release() });
+            answers.push(stage.pay(&signed, &customer.key, "1.00").await);
+            for answer in &answers {
+                assert_eq!(answer.json(200), answers[0].json(200));
+                assert_eq!(receipt(answer, version), receipt(&answers[0], version));
+                assert!(receipt(answer, version).success);
+            }
+            assert_eq!(stage.front.seen("settle").len(), turn + 1);
+        }
+        stage.holds("2.00").await;
+    });
+}

@@ -24,7 +24,7 @@ pub async fn balances(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> 
                ('settled_usdc', b.settled_usdc), ('prepaid', b.prepaid), ('held', b.held),
                ('promo_issued', b.promo_issued), ('promo', b.promo), ('promo_held', b.promo_held),
                ('revenue', b.revenue), ('reversed_revenue', b.reversed_revenue),
-               ('breakage', b.breakage)) as v(name, balance)),
+               ('breakage', b.breakage), ('settlement_loss', b.settlement_loss)) as v(name, balance)),
            bad as (
              select book_id, name as subject, coalesce(moved.amount, 0) as expected,
                     coalesce(kept.balance, 0)::numeric as found
@@ -51,7 +51,7 @@ pub async fn trial_balance(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Er
                ('settled_usdc', b.settled_usdc), ('prepaid', b.prepaid), ('held', b.held),
                ('promo_issued', b.promo_issued), ('promo', b.promo), ('promo_held', b.promo_held),
                ('revenue', b.revenue), ('reversed_revenue', b.reversed_revenue),
-               ('breakage', b.breakage)) as v(name, balance)
+               ('breakage', b.breakage), ('settlement_loss', b.settlement_loss)) as v(name, balance)
              join role r on r.name = v.name
              group by b.book_id)
            select book_id as "book?", 'credit balances' as "subject!", debit as "expected?",

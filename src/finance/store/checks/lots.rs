@@ -85,3 +85,27 @@ pub async fn kinds(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     .fetch_all(tx)
     .await
 }
+
+/// What is lost of a lot, because its settlement is void, is what its transfers lost and have not
+/// made up for.
+pub async fn losses(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
+    sqlx::query_as!(
+        Found,
+        r#"with moved as (
+             select t.slot, t.book_id, t.lot_id,
+                    sum(case d.name when 'settlement_loss' then t.amount else -t.amount end) as lost
+             from transfer t join role d on d.role = t.debit join role c on c.role = t.credit
+             where 'settlement_loss' in (d.name, c.name) group by 1, 2, 3),
+           bad as (
+             select book_id, format('lost of lot_%s', replace(lot_id::text, '-', '')) as subject,
+                    coalesce(m.lost, 0) as expected, coalesce(l.lost, 0)::numeric as found
+             from lot l full join moved m using (slot, book_id, lot_id)
+             where coalesce(m.lost, 0) <> coalesce(l.lost, 0))
+           select book_id as "book?", subject as "subject!", expected as "expected?",
+                  found as "found?", count(*) over () as "total!"
+           from bad order by book_id, subject limit $1"#,
+        NAMED_MAX
+    )
+    .fetch_all(tx)
+    .await
+}

@@ -4,13 +4,16 @@ use sqlx::PgConnection;
 
 use super::{Found, NAMED_MAX};
 
-/// A customer's credited top-ups add up to its `settled_usdc`.
+/// A customer's credited top-ups, without those whose settlement is void, add up to its
+/// `settled_usdc`.
 pub async fn settled(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
         r#"with credited as (
-             select slot, book_id, sum(amount) as amount from topup
-             where state = 'credited' group by 1, 2),
+             select slot, book_id, sum(amount) as amount
+             from topup t left join settlement v using (slot, book_id, topup_id)
+             where t.state = 'credited' and coalesce(v.standing, '')
+               not in ('void', 'returned', 'lost') group by 1, 2),
            bad as (
              select book_id, coalesce(c.amount, 0) as expected,
                     coalesce(b.settled_usdc, 0)::numeric as found
@@ -26,17 +29,21 @@ pub async fn settled(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     .await
 }
 
-/// A credited top-up was booked with its amount, and no other was booked.
+/// A credited top-up was booked with its amount, a void one back, and no other was booked.
 pub async fn transfers(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
         r#"with booked as (
-             select t.slot, t.book_id, t.subject_id as topup_id, sum(t.amount) as amount
+             select t.slot, t.book_id, t.subject_id as topup_id,
+                    sum(case m.name when 'void' then -t.amount else t.amount end) as amount
              from transfer t join movement m
                on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
-             where m.name = 'topup' group by 1, 2, 3),
+             where m.name in ('topup', 'void', 'reinstatement') group by 1, 2, 3),
            credited as (
-             select slot, book_id, topup_id, amount from topup where state = 'credited'),
+             select slot, book_id, topup_id, t.amount
+             from topup t left join settlement v using (slot, book_id, topup_id)
+             where t.state = 'credited' and coalesce(v.standing, '')
+               not in ('void', 'returned', 'lost')),
            bad as (
              select book_id, 'top_' || replace(topup_id::text, '-', '') as subject,
                     coalesce(c.amount, 0)::numeric as expected, coalesce(b.amount, 0) as found

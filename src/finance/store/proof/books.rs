@@ -45,7 +45,8 @@ pub async fn changed(
                    order by slot, book_id limit $3) b),
            held as (
              select s.*, array[s.settled_usdc, s.prepaid, s.held, s.promo_issued, s.promo,
-                               s.promo_held, s.revenue, s.reversed_revenue, s.breakage] as balances
+                               s.promo_held, s.revenue, s.reversed_revenue, s.breakage,
+                               s.settlement_loss] as balances
              from slice s),
            compared as (
              select h.*, p.version as proven, p.event_seq as proven_events, p.compared,
@@ -81,7 +82,7 @@ pub async fn lapped(tx: &mut PgConnection, books: &[Uuid]) -> Result<Vec<BookRow
                   b.version as "version!", b.event_seq as "event_seq!",
                   b.recorded_at as "recorded_at!",
                   array[b.settled_usdc, b.prepaid, b.held, b.promo_issued, b.promo, b.promo_held,
-                        b.revenue, b.reversed_revenue, b.breakage] as "balances!",
+                        b.revenue, b.reversed_revenue, b.breakage, b.settlement_loss] as "balances!",
                   p.version as "proven?", p.event_seq as "proven_events?",
                   p.compared as "compared?", p.balances as "proven_balances?",
                   p.promo_spent as "promo_spent?", p.phase as "phase?",

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::strays::{Kind, Sweep};
+
 /// A place between the books, in the order of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -22,6 +24,8 @@ pub struct Cursor {
     pub lap: Place,
     /// Whether a lap is under way.
     pub lapping: bool,
+    /// How far the lap has looked for strays. It goes through the books once that is done.
+    pub sweep: Option<Sweep>,
     /// How many seconds ago the last lap ended.
     pub lapped_s: Option<f64>,
     /// The time of this step.
@@ -36,6 +40,7 @@ pub async fn begin(
     let mut tx = pool.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query!(
         r#"select head_slot, head_book, lap_slot, lap_book, lap_begun_at is not null as "lapping!",
+                  stray_kind, stray_slot, stray_id,
                   extract(epoch from now() - lap_ended_at)::float8 as lapped_s, now() as "at!"
            from proof_cursor where one for update skip locked"#
     )
@@ -49,6 +54,11 @@ pub async fn begin(
         head: Place { slot: row.head_slot, book: row.head_book },
         lap: Place { slot: row.lap_slot, book: row.lap_book },
         lapping: row.lapping,
+        sweep: row.stray_kind.as_deref().and_then(Kind::from_name).map(|kind| Sweep {
+            kind,
+            slot: row.stray_slot,
+            id: row.stray_id,
+        }),
         lapped_s: row.lapped_s,
         at: row.at,
     };
@@ -75,13 +85,31 @@ pub async fn move_lap(tx: &mut PgConnection, to: Place) -> Result<(), sqlx::Erro
     Ok(())
 }
 
+/// Moves the lap on in its search for strays, with which it begins.
+pub async fn move_sweep(tx: &mut PgConnection, to: Option<Sweep>) -> Result<(), sqlx::Error> {
+    let place = to.unwrap_or(Sweep::START);
+    sqlx::query!(
+        "update proof_cursor set stray_kind = $1, stray_slot = $2, stray_id = $3,
+           lap_begun_at = coalesce(lap_begun_at, now())",
+        to.map(|to| to.kind.name()),
+        place.slot,
+        place.id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Ends the lap.
 pub async fn end_lap(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update proof_cursor set lap_slot = $1, lap_book = $2, lap_begun_at = null,
-           lap_ended_at = now()",
+           lap_ended_at = now(), stray_kind = $3, stray_slot = $4, stray_id = $5",
         Place::START.slot,
-        Place::START.book
+        Place::START.book,
+        Sweep::START.kind.name(),
+        Sweep::START.slot,
+        Sweep::START.id
     )
     .execute(tx)
     .await?;

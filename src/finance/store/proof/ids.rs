@@ -1,4 +1,5 @@
-//! Pages of the ids of a book's rows, table by table, for what no transfer leads to.
+//! Pages of the ids of a book's rows, table by table, for what no transfer leads to. Holds and items
+//! are not listed by book: of them it is the strays that a lap has found ([`super::strays`]).
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -91,8 +92,8 @@ macro_rules! pages {
 
 pages! {
     "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id" {
-        hold: "select hold_id as id from hold
-               where slot = u.slot and book_id = u.book_id and hold_id > $3 order by hold_id";
+        hold: "select id from proof_stray where slot = u.slot and book_id = u.book_id
+                 and kind = 'hold' and id > $3 order by id";
         capture: "select capture_id as id from capture
                   where slot = u.slot and book_id = u.book_id and capture_id > $3
                   order by capture_id";
@@ -114,9 +115,8 @@ pages! {
         checkout: "select checkout_id as id from checkout
                    where slot = u.slot and book_id = u.book_id and checkout_id > $3
                    order by checkout_id";
-        checkout_item: "select distinct checkout_id as id from checkout_item
-                        where slot = u.slot and book_id = u.book_id and checkout_id > $3
-                        order by checkout_id";
+        checkout_item: "select id from proof_stray where slot = u.slot and book_id = u.book_id
+                          and kind = 'checkout_item' and id > $3 order by id";
         result: "select distinct checkout_id as id from result
                  where slot = u.slot and book_id = u.book_id and checkout_id > $3
                  order by checkout_id";

@@ -12,6 +12,7 @@ pub mod keep;
 pub mod money;
 pub mod sales;
 pub mod snapshots;
+pub mod strays;
 pub mod subjects;
 
 use std::collections::BTreeSet;

@@ -94,6 +94,23 @@ pub async fn open_lots(
     .await
 }
 
+/// What is lost of void settlements, by book.
+pub async fn lost(tx: &mut PgConnection, books: &[Uuid]) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    let slots: Vec<i16> = books.iter().map(|book| super::slot_of(*book)).collect();
+    let rows = sqlx::query!(
+        r#"select u.book_id as "book_id!", l.lost as "lost!"
+           from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
+           cross join lateral (
+             select coalesce(sum(lost), 0)::bigint as lost from lot
+             where slot = u.slot and book_id = u.book_id and lost is not null) l"#,
+        &slots,
+        books
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.book_id, row.lost)).collect())
+}
+
 /// All lots that a walk has proven of some books.
 pub async fn all_proven_lots(
     tx: &mut PgConnection,
@@ -227,7 +244,10 @@ pub async fn topups(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<TopupRow>,
                  select * from topup where settlement_tx = s.transaction offset 0) o
                where o.facilitator_url = u.facilitator_url))
            select f.book_id as "book_id!", f.topup_id as "topup_id!",
-                  f.state = 'credited' as "credited!", f.amount as "amount!", f.settlement_tx,
+                  f.state = 'credited' and (
+                    select count(*) = 0 from settlement v
+                    where v.slot = f.slot and v.book_id = f.book_id and v.topup_id = f.topup_id
+                      and v.standing in ('void', 'returned', 'lost')) as "credited!", f.amount as "amount!", f.settlement_tx,
                   o.facilitator_url is not null as "sandboxed!", s.moved as "moved?",
                   s.shared as "shared?"
            from found f left join ours o on o.facilitator_url = f.facilitator_url

@@ -8,7 +8,7 @@ use crate::ledger::book::Usage;
 use crate::ledger::command::Books;
 use crate::ledger::lot::Fate;
 use crate::ledger::store::amount;
-use crate::ledger::{Cap, Span, Spender, Wants};
+use crate::ledger::{Cap, Movement, Span, Spender, Wants};
 
 use super::Keys;
 
@@ -45,27 +45,44 @@ pub(super) async fn spenders(
     Ok(())
 }
 
-/// The caps of the accounts, and of the spenders and holds that were read.
+/// The caps of the accounts, and of the spenders and holds that were read, with what they have counted:
+/// in the windows of today, and in those in which the holds were placed.
 pub(super) async fn caps(tx: &mut PgConnection, books: &mut Books) -> Result<(), sqlx::Error> {
     let all = Keys::of(books.keys().map(|book| (*book, book.0)));
-    let spenders: BTreeSet<Uuid> = books
-        .values()
-        .flat_map(|book| {
-            let holders = book.holds.values().map(|(hold, _)| hold.spender.0);
-            book.spenders.keys().map(|id| id.0).chain(holders)
-        })
-        .collect();
+    let (mut spenders, mut instants) = (BTreeSet::new(), BTreeSet::new());
+    for book in books.values() {
+        let holds = book.holds.values().map(|(hold, _)| hold);
+        spenders.extend(book.spenders.keys().map(|id| id.0));
+        spenders.extend(holds.clone().map(|hold| hold.spender.0));
+        instants.extend(holds.map(|hold| hold.placed_at).chain([book.now]));
+    }
     let spenders: Vec<Uuid> = spenders.into_iter().collect();
+    let windows = |span: Span| {
+        let starts: BTreeSet<_> = instants.iter().map(|at| span.window_start(*at)).collect();
+        starts.into_iter().collect::<Vec<_>>()
+    };
     let rows = sqlx::query!(
         r#"select c.book_id as "book_id!", c.cap_id as "cap_id!", c.spender_id, c.span as "span!",
-                  c.limit_amount as "limit_amount!"
+                  c.limit_amount as "limit_amount!", n.window_start as "window_start?",
+                  n.used as "used?"
            from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
            cross join lateral (
              select * from cap where slot = u.slot and book_id = u.book_id
-               and (spender_id is null or spender_id = any($3)) offset 0) c"#,
+               and (spender_id is null or spender_id = any($3)) offset 0) c
+           left join lateral (
+             select n.* from unnest(case c.span when 'day' then $4::timestamptz[]
+                                                when 'month' then $5::timestamptz[]
+                                                when 'total' then $6::timestamptz[] end) as w(start)
+             cross join lateral (
+               select window_start, used from cap_usage
+               where slot = u.slot and book_id = u.book_id and cap_id = c.cap_id
+                 and window_start = w.start limit 1) n) n on true"#,
         &all.slots,
         &all.books,
-        &spenders
+        &spenders,
+        &windows(Span::Day),
+        &windows(Span::Month),
+        &windows(Span::Total)
     )
     .fetch_all(tx)
     .await?;
@@ -77,62 +94,21 @@ pub(super) async fn caps(tx: &mut PgConnection, books: &mut Books) -> Result<(),
             span,
             limit: amount(row.limit_amount),
         };
-        if let Some(book) = books.get_mut(&BookId(row.book_id)) {
+        let Some(book) = books.get_mut(&BookId(row.book_id)) else { continue };
+        if let (Some(start), Some(used)) = (row.window_start, row.used) {
+            let usage = Usage { cap: Some(cap.id), used: amount(used), fate: Fate::Clean };
+            book.usage.insert((cap.spender, cap.span, start), usage);
+        }
+        // One row comes for each window of a cap.
+        if book.caps.iter().all(|(known, _)| known.id != cap.id) {
             book.caps.push((cap, Fate::Clean));
         }
     }
     Ok(())
 }
 
-/// What the caps that were read have counted: in the windows of today, and of the wanted holds.
-pub(super) async fn usage(tx: &mut PgConnection, books: &mut Books) -> Result<(), sqlx::Error> {
-    let mut keys = Keys::default();
-    let mut windows = Vec::new();
-    for book in books.values() {
-        let placed = book.holds.values().map(|(hold, _)| hold.placed_at);
-        let instants: Vec<_> = placed.chain([book.now]).collect();
-        for (cap, _) in book.caps.iter().filter(|(cap, _)| cap.span != Span::Checkout) {
-            let starts: BTreeSet<_> =
-                instants.iter().map(|at| cap.span.window_start(*at)).collect();
-            for start in starts {
-                keys.slots.push(book.id.slot().sql());
-                keys.books.push(book.id.0);
-                keys.ids.push(cap.id.0);
-                windows.push(start);
-            }
-        }
-    }
-    if windows.is_empty() {
-        return Ok(());
-    }
-    let rows = sqlx::query!(
-        r#"select c.book_id as "book_id!", c.cap_id as "cap_id!", c.window_start as "window_start!",
-                  c.used as "used!"
-           from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::timestamptz[])
-                as u(slot, book_id, cap_id, window_start)
-           cross join lateral (
-             select * from cap_usage where slot = u.slot and book_id = u.book_id
-               and cap_id = u.cap_id and window_start = u.window_start limit 1) c"#,
-        &keys.slots,
-        &keys.books,
-        &keys.ids,
-        &windows
-    )
-    .fetch_all(tx)
-    .await?;
-    for row in rows {
-        let Some(book) = books.get_mut(&BookId(row.book_id)) else { continue };
-        let cap = book.caps.iter().find(|(cap, _)| cap.id.0 == row.cap_id).map(|(cap, _)| cap);
-        if let Some(cap) = cap {
-            let usage = Usage { cap: Some(cap.id), used: amount(row.used), fate: Fate::Clean };
-            book.usage.insert((cap.spender, cap.span, row.window_start), usage);
-        }
-    }
-    Ok(())
-}
-
-/// What has been spent in the current windows, counted from the holds themselves: the seed of a
-/// cap that is about to be made. Windows that a cap already counts keep their row.
+/// What has been spent in the current windows, counted from the holds that the journal names: the
+/// seed of a cap that is about to be made. Windows that a cap already counts keep their row.
 pub(super) async fn spent(
     tx: &mut PgConnection,
     books: &mut Books,
@@ -143,13 +119,18 @@ pub(super) async fn spent(
         for span in Span::WINDOWED {
             let start = span.window_start(book.now);
             let used = sqlx::query_scalar!(
-                r#"select coalesce(sum(amount - released - reversed), 0)::bigint as "used!"
-                   from hold where slot = $1 and book_id = $2 and placed_at >= $3
-                     and ($4::uuid is null or spender_id = $4)"#,
+                r#"select coalesce(sum(h.amount - h.released - h.reversed), 0)::bigint as "used!"
+                   from (select distinct subject_id from transfer
+                         where slot = $1 and book_id = $2 and movement = $5 and recorded_at >= $3) t
+                   cross join lateral (
+                     select * from hold where slot = $1 and book_id = $2
+                       and hold_id = t.subject_id limit 1) h
+                   where $4::uuid is null or h.spender_id = $4"#,
                 id.slot().sql(),
                 id.0,
                 start,
-                spender.map(|s| s.0)
+                spender.map(|s| s.0),
+                Movement::Hold.sql()
             )
             .fetch_one(&mut *tx)
             .await?;

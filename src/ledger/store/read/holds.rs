@@ -105,13 +105,13 @@ pub(super) async fn lots(tx: &mut PgConnection, books: &mut Books) -> Result<(),
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
                   l.priority as "priority!", l.amount as "amount!", l.remaining as "remaining!",
                   l.granted_at as "granted_at!", l.expires_at, l.origin_id as "origin_id!",
-                  l.parent_id
+                  l.parent_id, l.lost
            from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
            cross join lateral (
              select * from lot where slot = u.slot and book_id = u.book_id and open offset 0) l
            union all
            select l.book_id, l.lot_id, l.paid, l.priority, l.amount, l.remaining, l.granted_at,
-                  l.expires_at, l.origin_id, l.parent_id
+                  l.expires_at, l.origin_id, l.parent_id, l.lost
            from unnest($3::smallint[], $4::uuid[], $5::uuid[]) as v(slot, book_id, lot_id)
            cross join lateral (
              select * from lot
@@ -137,6 +137,7 @@ pub(super) async fn lots(tx: &mut PgConnection, books: &mut Books) -> Result<(),
                 expires_at: row.expires_at,
                 origin: row.origin_id,
                 parent: row.parent_id.map(LotId),
+                lost: row.lost.map(amount),
             });
         }
     }

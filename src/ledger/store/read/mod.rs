@@ -2,6 +2,7 @@
 
 mod caps;
 mod holds;
+mod origins;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -44,7 +45,8 @@ pub async fn lock_books(
     let (slots, books): (Vec<i16>, Vec<Uuid>) = ids.iter().copied().unzip();
     let rows = sqlx::query!(
         "select book_id, version, event_seq, recorded_at, frozen_at, settled_usdc, prepaid, held,
-                promo_issued, promo, promo_held, revenue, reversed_revenue, breakage
+                promo_issued, promo, promo_held, revenue, reversed_revenue, breakage,
+                settlement_loss
          from book b
          where (b.slot, b.book_id) in (select * from unnest($1::smallint[], $2::uuid[]))
          order by b.slot, b.book_id for no key update",
@@ -70,6 +72,7 @@ pub async fn lock_books(
             (Role::Revenue, row.revenue),
             (Role::ReversedRevenue, row.reversed_revenue),
             (Role::Breakage, row.breakage),
+            (Role::SettlementLoss, row.settlement_loss),
         ] {
             book.balances.set(role, amount(micros));
         }
@@ -162,12 +165,14 @@ pub async fn fill(
         holds::captures(tx, books, wants).await?;
     }
     holds::lots(tx, books).await?;
+    if !wants.origins.is_empty() {
+        origins::lots(tx, books, wants).await?;
+    }
     if !wants.spenders.is_empty() {
         caps::spenders(tx, books, wants).await?;
     }
     if !wants.spenders.is_empty() || !wants.holds.is_empty() || !wants.spent.is_empty() {
         caps::caps(tx, books).await?;
-        caps::usage(tx, books).await?;
     }
     if !wants.spent.is_empty() {
         caps::spent(tx, books, wants).await?;

@@ -6,6 +6,7 @@
 
 use sqlx::PgConnection;
 
+use crate::ground::Amount;
 use crate::ledger::lot::Fate;
 use crate::ledger::{Book, Draw, Role};
 
@@ -37,12 +38,15 @@ pub(super) async fn write(
              frozen_at = case when u.frozen then coalesce(b.frozen_at, u.recorded_at) end,
              settled_usdc = u.settled_usdc, prepaid = u.prepaid, held = u.held,
              promo_issued = u.promo_issued, promo = u.promo, promo_held = u.promo_held,
-             revenue = u.revenue, reversed_revenue = u.reversed_revenue, breakage = u.breakage
+             revenue = u.revenue, reversed_revenue = u.reversed_revenue, breakage = u.breakage,
+             settlement_loss = u.settlement_loss
            from unnest($1::smallint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[],
                        $6::boolean[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
-                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
+                       $65::bigint[])
                 as u(slot, book_id, version, event_seq, recorded_at, frozen, settled_usdc, prepaid,
-                     held, promo_issued, promo, promo_held, revenue, reversed_revenue, breakage)
+                     held, promo_issued, promo, promo_held, revenue, reversed_revenue, breakage,
+                     settlement_loss)
            where b.slot = u.slot and b.book_id = u.book_id),
          transfers as (
            insert into transfer (slot, book_id, version, transaction_id, subject_id, lot_id,
@@ -53,9 +57,9 @@ pub(super) async fn write(
              $26::timestamptz[], $27::timestamptz[], $28::smallint[], $29::smallint[],
              $30::smallint[])),
          lots as (
-           update lot l set remaining = u.remaining, open = u.remaining > 0
-           from unnest($31::smallint[], $32::uuid[], $33::uuid[], $34::bigint[])
-                as u(slot, book_id, lot_id, remaining)
+           update lot l set remaining = u.remaining, open = u.remaining > 0, lost = u.lost
+           from unnest($31::smallint[], $32::uuid[], $33::uuid[], $34::bigint[], $66::bigint[])
+                as u(slot, book_id, lot_id, remaining, lost)
            where l.slot = u.slot and l.book_id = u.book_id and l.lot_id = u.lot_id),
          holds as (
            insert into hold (slot, book_id, hold_id, spender_id, transaction_id, amount, captured,
@@ -147,6 +151,8 @@ pub(super) async fn write(
         &decided.iter().map(|d| d.decision.accepted).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.at).collect::<Vec<_>>(),
         &decided.iter().map(|d| d.decision.body.clone()).collect::<Vec<_>>(),
+        &balances(Role::SettlementLoss),
+        &drawn.iter().map(|(_, l)| l.lost.map(Amount::micros)).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;

@@ -8,7 +8,7 @@ mod snapshots;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::ground::BookId;
+use crate::ground::{Amount, BookId};
 use crate::ledger::command::Books;
 use crate::ledger::lot::Fate;
 use crate::ledger::{Book, CommandIdentity, Decision, Lot};
@@ -51,14 +51,14 @@ async fn insert_lots(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx:
     }
     sqlx::query!(
         "insert into lot (slot, book_id, lot_id, paid, open, priority, amount, remaining,
-           granted_at, expires_at, origin_id, parent_id)
+           granted_at, expires_at, origin_id, parent_id, lost)
          select slot, book_id, lot_id, paid, remaining > 0, priority, amount, remaining,
-           granted_at, expires_at, origin_id, parent_id
+           granted_at, expires_at, origin_id, parent_id, lost
          from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::boolean[], $5::smallint[],
            $6::bigint[], $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::uuid[],
-           $11::uuid[])
+           $11::uuid[], $12::bigint[])
            as u(slot, book_id, lot_id, paid, priority, amount, remaining, granted_at, expires_at,
-                origin_id, parent_id)",
+                origin_id, parent_id, lost)",
         &rows.iter().map(|(b, _)| b.id.slot().sql()).collect::<Vec<_>>(),
         &rows.iter().map(|(b, _)| b.id.0).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.id.0).collect::<Vec<_>>(),
@@ -70,6 +70,7 @@ async fn insert_lots(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx:
         &rows.iter().map(|(_, l)| l.expires_at).collect::<Vec<_>>() as _,
         &rows.iter().map(|(_, l)| l.origin).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.parent.map(|id| id.0)).collect::<Vec<_>>() as _,
+        &rows.iter().map(|(_, l)| l.lost.map(Amount::micros)).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;

@@ -28,7 +28,7 @@ pub async fn take(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx::Er
          cross join lateral (
            select array_agg(coalesce(base.debits[n], 0) + coalesce(m.debited, 0) order by n),
                   array_agg(coalesce(base.credits[n], 0) + coalesce(m.credited, 0) order by n)
-           from generate_series(1, 9) as n
+           from generate_series(1, 10) as n
            left join (
              select side.role, sum(side.debited)::bigint as debited,
                     sum(side.credited)::bigint as credited

@@ -77,12 +77,13 @@ fn nothing_is_born_with_a_history() {
             (
                 "book",
                 "kind, version, event_seq, frozen_at, settled_usdc, prepaid, held, promo_issued, \
-                 promo, promo_held, revenue, reversed_revenue, breakage",
+                 promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss",
             ),
             ("checkout", "canceled_at"),
             ("checkout_item", "submitted, settled, closed"),
             ("result", "accepted, verdict, decided_at, charge_id"),
-            ("topup", "settlement_tx, reason, attempt, credited_at"),
+            ("topup", "settlement_tx, reason, attempt, credited_at, sent_at, superseded_by"),
+            ("settlement", "standing, sightings, missing_since"),
             ("api_key", "revoked_at"),
             ("wallet_challenge", "used_at"),
         ] {

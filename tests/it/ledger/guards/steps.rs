@@ -127,6 +127,10 @@ fn no_counter_goes_down_and_no_outcome_changes() {
                 "topup_outcome_is_final",
             ),
             (
+                "update topup set reason = 'another' where state = 'rejected'",
+                "topup_outcome_is_final",
+            ),
+            (
                 "update spender set revoked_at = null where revoked_at is not null",
                 "spender_stays_revoked",
             ),

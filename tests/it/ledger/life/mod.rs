@@ -56,6 +56,8 @@ struct Life {
     opened: Vec<Opened>,
     delivered: Vec<Delivered>,
     charged: Vec<Charged>,
+    /// The request of each top-up, and its lot.
+    topups: Vec<(usize, usize)>,
     done: Vec<(Request, Outcome)>,
 }
 
@@ -70,12 +72,14 @@ impl Life {
         let keys = replica.open_account(account).await;
         let model = Model::new(replica.clock.now());
         let (opened, delivered, charged) = (Vec::new(), Vec::new(), Vec::new());
-        Self { replica, account, keys, model, opened, delivered, charged, done: Vec::new() }
+        let (topups, done) = (Vec::new(), Vec::new());
+        Self { replica, account, keys, model, opened, delivered, charged, topups, done }
     }
 
     async fn apply(&mut self, op: &Op) {
         match *op {
             Op::TopUp(micros) => {
+                self.topups.push((self.done.len(), self.model.lots.len()));
                 self.accepted(Call::Act(Verb::TopUp(amount(micros)))).await;
                 self.model.top_up(micros);
             }
@@ -124,6 +128,7 @@ impl Life {
                 self.accepted(Call::Act(Verb::Freeze(frozen))).await;
                 self.model.frozen = frozen;
             }
+            Op::Turn { pick, thaw } => self.turn(pick, thaw).await,
             Op::Replay { pick } => {
                 let Some(n) = pick.checked_rem(self.done.len()) else { return };
                 let (request, first) = &self.done[n];
@@ -169,6 +174,24 @@ impl Life {
         outcome.accepted
     }
 
+    /// A payment turns out to be void, or one that did turns up.
+    async fn turn(&mut self, pick: usize, thaw: bool) {
+        let Some(n) = pick.checked_rem(self.topups.len()) else { return };
+        let (request, lot) = self.topups[n];
+        let (topup, is_void) = (format!("request {request}"), self.model.lots[lot].lost.is_some());
+        let verb = if is_void { Verb::Reinstate(topup) } else { Verb::Void(topup) };
+        self.accepted(Call::Act(verb)).await;
+        if is_void {
+            self.model.reinstate(lot)
+        } else {
+            self.model.void(lot)
+        }
+        if thaw {
+            self.accepted(Call::Act(Verb::Freeze(false))).await;
+            self.model.frozen = false;
+        }
+    }
+
     async fn open(&mut self, key: usize, quantities: [i64; 3], slack: i64) {
         let lines: Vec<_> = (0..3).zip(quantities).filter(|(_, n)| *n > 0).collect();
         let total: i64 = lines.iter().map(|(sku, n)| TERMS[*sku].price * n).sum();
@@ -186,7 +209,7 @@ impl Life {
         for (sku, quantity) in lines {
             let hold = self.model.holds.len();
             self.model.hold(key, TERMS[sku].price * quantity);
-            let deliver_by = self.model.now + half_hours(TERMS[sku].deliver);
+            let deliver_by = self.model.now + scene::half_hours(TERMS[sku].deliver);
             items.push(Item { hold, sku, quantity, submitted: 0, closed: false, deliver_by });
         }
         self.opened.push(Opened { id: view.checkout_id, items });
@@ -218,7 +241,7 @@ impl Life {
         if Self::is(&outcome, refusal) {
             of.submitted += quantity;
             of.closed = of.submitted == of.quantity;
-            let verify_by = now + half_hours(TERMS[of.sku].verify);
+            let verify_by = now + scene::half_hours(TERMS[of.sku].verify);
             let open = true;
             self.delivered.push(Delivered { checkout, item, id, quantity, open, verify_by });
         }
@@ -250,7 +273,7 @@ impl Life {
             let capture = self.model.captures.len();
             self.model.capture(item.hold, accepted * terms.price);
             let id = view["charge_id"].as_str().unwrap().parse().unwrap();
-            let final_at = self.model.now + half_hours(terms.dispute);
+            let final_at = self.model.now + scene::half_hours(terms.dispute);
             self.charged.push(Charged { id, capture, final_at });
         }
     }
@@ -317,16 +340,17 @@ impl Life {
     async fn agree(&self) {
         let pool = &self.replica.pool;
         let sql = "select settled_usdc, prepaid, held, promo_issued, promo, promo_held, revenue,
-                          reversed_revenue, breakage from book where slot = $1 and book_id = $2";
+                          reversed_revenue, breakage, settlement_loss
+                   from book where slot = $1 and book_id = $2";
         let row = sqlx::query(sql).bind(self.account.slot().sql()).bind(self.account.0);
         let row = row.fetch_one(pool).await.unwrap();
         for role in Role::ALL {
             let got: i64 = row.get(role.name());
             assert_eq!(got, self.model.balance(role), "{role:?}");
         }
-        let sql = "select lot_id, paid, amount, remaining, parent_id from lot
+        let sql = "select lot_id, paid, amount, remaining, parent_id, lost from lot
                    where slot = $1 and book_id = $2 order by lot_id";
-        let rows: Vec<(Uuid, bool, i64, i64, Option<Uuid>)> = sqlx::query_as(sql)
+        let rows: Vec<LotRow> = sqlx::query_as(sql)
             .bind(self.account.slot().sql())
             .bind(self.account.0)
             .fetch_all(pool)
@@ -335,11 +359,13 @@ impl Life {
         let position = |id: Uuid| rows.iter().position(|(of, ..)| *of == id).unwrap();
         let lots: Vec<_> = rows
             .iter()
-            .map(|(_, paid, amount, left, parent)| (*paid, *amount, *left, parent.map(position)))
+            .map(|(_, paid, amount, left, parent, lost)| {
+                (*paid, *amount, *left, parent.map(position), *lost)
+            })
             .collect();
         let expected = self.model.lots.iter();
         let expected: Vec<_> =
-            expected.map(|lot| (lot.paid, lot.amount, lot.left, lot.parent)).collect();
+            expected.map(|lot| (lot.paid, lot.amount, lot.left, lot.parent, lot.lost)).collect();
         assert_eq!(lots, expected, "lots, as they were opened");
         let burning = ledger::lots(pool, self.account, 1000).await.unwrap();
         let burning: Vec<_> = burning.iter().map(|lot| position(lot.id.0)).collect();
@@ -349,9 +375,8 @@ impl Life {
     }
 }
 
-fn half_hours(number: i32) -> TimeDelta {
-    TimeDelta::minutes(i64::from(number) * 30)
-}
+/// Id, whether paid, amount, remaining, parent, lost.
+type LotRow = (Uuid, bool, i64, i64, Option<Uuid>, Option<i64>);
 
 #[test]
 fn lives_of_checkouts_agree_with_the_model() {

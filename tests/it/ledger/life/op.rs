@@ -52,6 +52,12 @@ pub enum Op {
         limit: i64,
     },
     Freeze(bool),
+    /// A payment turns out to be void, or one that did turns up.
+    Turn {
+        pick: usize,
+        /// Whether the operator lets the account go on.
+        thaw: bool,
+    },
     Replay {
         pick: usize,
     },
@@ -87,6 +93,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => (scope(), prop::sample::select(SPANS.to_vec()), 0..250_i64)
             .prop_map(|(key, span, limit)| Op::Cap { key, span, limit }),
         1 => prop::bool::weighted(0.1).prop_map(Op::Freeze),
+        3 => (pick(), prop::bool::weighted(0.9)).prop_map(|(pick, thaw)| Op::Turn { pick, thaw }),
         4 => pick().prop_map(|pick| Op::Replay { pick }),
         1 => pick().prop_map(|pick| Op::Conflict { pick }),
     ]
