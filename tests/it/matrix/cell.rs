@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use bursar::config::VARIABLES;
 use bursar::x402::Version;
-use bursar::x402::topup::TopupState;
 
 use super::fault::Fault;
 
@@ -85,10 +83,6 @@ impl Cell {
     pub fn is_short(self) -> bool {
         self.ending().is_short()
     }
-
-    pub fn lacks(self) -> Option<&'static str> {
-        self.ending().lacks(self.fault.is_told() || !self.reads)
-    }
 }
 
 impl Ending {
@@ -96,19 +90,6 @@ impl Ending {
     /// belongs to the ending.
     pub fn is_short(self) -> bool {
         !matches!(self, Self::Credited | Self::Untold)
-    }
-
-    /// What the service lacks to come to this ending, `told` by the facilitator or not. Until then
-    /// the top-up must stay openly unknown, which is checked instead.
-    pub fn lacks(self, told: bool) -> Option<&'static str> {
-        let parks = TopupState::from_name("parked").is_some();
-        let decides = VARIABLES.iter().any(|known| known.name == "BURSAR_SETTLE_MARGIN_S");
-        match self {
-            Self::Credited if told => None,
-            Self::Untold => None,
-            Self::Credited | Self::Rejected => (!decides).then_some("deciding from the chain"),
-            Self::Parked | Self::CreditedOrParked => (!parks).then_some("parking"),
-        }
     }
 
     /// Whether a top-up in this state has ended, rightly or wrongly.

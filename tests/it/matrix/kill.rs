@@ -138,11 +138,9 @@ async fn game<'a>(site: &'a Site, shop: &'a Shop, step: Step, version: Version) 
     route.stop_at(step.stop());
     site.proxy.add(route.clone());
     let reads = if shop.reads { "chain" } else { "blind" };
-    let told = matches!(step, Step::Intent | Step::Verified);
     Game {
         name: format!("{:<14} V{} {reads} killed   ", format!("{step:?}"), version.number()),
         ending,
-        lacks: ending.lacks(told),
         site,
         shop,
         payment,

@@ -26,7 +26,6 @@ pub struct Played {
     pub name: String,
     pub reads: bool,
     pub ending: Ending,
-    pub lacks: Option<&'static str>,
     pub route: Arc<Route>,
     /// How the top-up stands, by its own record.
     pub status: String,
@@ -53,7 +52,6 @@ async fn play(site: &Site, cell: Cell, busy: &Semaphore) -> Played {
     let mut game = Game {
         name: cell.to_string(),
         ending: cell.ending(),
-        lacks: cell.lacks(),
         site,
         shop,
         payment,
@@ -92,7 +90,6 @@ async fn route(site: &Site, cell: Cell, payment: &Payment) -> Arc<Route> {
 pub struct Game<'a> {
     pub name: String,
     pub ending: Ending,
-    pub lacks: Option<&'static str>,
     pub site: &'a Site,
     pub shop: &'a Shop,
     pub payment: Payment,
@@ -117,8 +114,8 @@ impl Game<'_> {
         self.judge(&status, moved);
         let ruled = if status == "parked" { Some(self.rule(moved).await) } else { None };
         let (took, reads) = (self.begun.elapsed(), self.shop.reads);
-        let Self { name, ending, lacks, route, faults, .. } = self;
-        Played { name, reads, ending, lacks, route, status, moved, ruled, took, faults }
+        let Self { name, ending, route, faults, .. } = self;
+        Played { name, reads, ending, route, status, moved, ruled, took, faults }
     }
 
     /// The buyer's first move.
@@ -155,7 +152,7 @@ impl Game<'_> {
             let answer = self.payment.send(self.shop).await.unwrap();
             self.hear(&answer).await;
             let status = self.record().await.map(|record| record.0).unwrap_or_default();
-            if self.has_ended(&status, begun.elapsed()) || !self.faults.is_empty() {
+            if self.ending.is_end(&status) || !self.faults.is_empty() {
                 return;
             }
             if begun.elapsed() > patience {
@@ -164,12 +161,6 @@ impl Game<'_> {
             }
             tokio::time::sleep(pause).await;
         }
-    }
-
-    fn has_ended(&self, status: &str, waited: Duration) -> bool {
-        // Tried again at least once, and still open.
-        let open = self.lacks.is_some() && waited > Duration::from_secs(3) && status == "unknown";
-        open || self.ending.is_end(status)
     }
 
     /// What must hold for every answer.
@@ -254,8 +245,7 @@ impl Game<'_> {
     /// Whether it ended as it has to, and the calls were what they may be.
     fn judge(&mut self, status: &str, moved: bool) {
         let right = self.ending.allows(status, moved);
-        let open = self.lacks.is_some() && status == "unknown";
-        self.expect(right || open, || format!("ended {status}, the money moved: {moved}"));
+        self.expect(right, || format!("ended {status}, the money moved: {moved}"));
         let seen = self.route.seen();
         let alike = seen.settle.windows(2).all(|two| two[0] == two[1]);
         self.expect(alike, || format!("two bodies of one authorization: {:?}", seen.settle));

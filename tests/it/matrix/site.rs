@@ -5,7 +5,6 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bursar::config::VARIABLES;
 use bursar::db::managed::Role;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ use crate::support::service::{Service, client};
 const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
 const TOKEN: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 
-/// Settings that make waiting short. Only those that the service has are set.
+/// Settings that make waiting short.
 const SHORT: [(&str, &str); 6] = [
     ("BURSAR_RESOLVE_INTERVAL_MS", "100"),
     ("BURSAR_RECEIPT_WAIT_MS", "500"),
@@ -114,9 +113,8 @@ impl Shop {
             Some(_) => (true, "0x1111111111111111111111111111111111111111"),
             None => (false, "0x2222222222222222222222222222222222222222"),
         };
-        let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
-        let short = SHORT.into_iter().filter(|(name, _)| known(name));
-        let mut variables: Vec<_> = short.map(|(name, value)| (name, value.to_owned())).collect();
+        let mut variables: Vec<_> =
+            SHORT.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         variables.push(("BURSAR_FACILITATOR_URL", proxy.url.clone()));
         variables.push(("BURSAR_SETTLE_TIMEOUT_S", waits.settle_s.to_string()));
         variables.push(("BURSAR_VERIFY_TIMEOUT_S", waits.verify_s.to_string()));

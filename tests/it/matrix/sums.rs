@@ -39,17 +39,15 @@ fn line(played: &Played) -> String {
     let seen = played.route.seen();
     let money = if played.moved { "moved" } else { "-" };
     let ruled = played.ruled.as_ref().map(|ruled| format!("  then {ruled}"));
-    let lacks = played.lacks.map(|lacks| format!("  (waits for {lacks})"));
     let faults = if played.faults.is_empty() { "" } else { "  FAILED" };
     format!(
-        "{} {money:<5} {:<9} {:>6} {:>6} {:>7.1}{}{}{faults}",
+        "{} {money:<5} {:<9} {:>6} {:>6} {:>7.1}{}{faults}",
         played.name,
         played.status,
         seen.verify,
         seen.settle.len(),
         played.took.as_secs_f32(),
         ruled.unwrap_or_default(),
-        lacks.unwrap_or_default(),
     )
 }
 
@@ -65,14 +63,13 @@ fn summary(played: &[Played]) -> String {
     format!(
         "{} cells: {} moved, {} credited, {} rejected, {} open, {} parked and then \
          resolved by the operator; {verify} verify and {settle} settle \
-         calls; {} wait for what is missing; {} failed",
+         calls; {} failed",
         played.len(),
         count(&|one| one.moved),
         count(&|one| one.status == "credited"),
         count(&|one| one.status == "rejected"),
         count(&|one| one.status == "unknown"),
         count(&|one| one.ruled.is_some()),
-        count(&|one| one.lacks.is_some()),
         count(&|one| !one.faults.is_empty()),
     )
 }
