@@ -29,24 +29,19 @@ impl TopUps {
         };
         let Some(record) = self.of_holder(holder).await? else { return Ok(None) };
         let record = self.last_of(record).await?;
-        // It was shown by somebody who had not brought it: it belongs to the wallet that paid.
-        if record.state == TopupState::Rejected
-            && record.reason.as_deref() == Some(USED_BEFORE)
-            && let Some(wallets) = self.of_wallet(identity).await?
-        {
-            return Ok(Some(wallets));
-        }
-        Ok(Some(record))
+        Ok(Some(self.whose_money(record).await?))
     }
 
-    /// The top-up of a payment in the account of the wallet that paid.
-    pub(super) async fn of_wallet(
-        &self,
-        identity: &PaymentIdentity,
-    ) -> Result<Option<TopupRecord>, PayError> {
-        let PaymentIdentity { network, asset, payer, nonce } = identity;
-        let Some(wallet) = self.wallet_book(payer).await? else { return Ok(None) };
-        Ok(store::of_payment(&self.0.pool, wallet, network, asset, payer, nonce).await?)
+    /// The top-up that answers for this one's money: where it was shown by somebody who had not
+    /// brought it, that is the one of the wallet that paid.
+    pub(super) async fn whose_money(&self, record: TopupRecord) -> Result<TopupRecord, PayError> {
+        let diverted =
+            record.state == TopupState::Rejected && record.reason.as_deref() == Some(USED_BEFORE);
+        let wallet = if diverted { self.wallet_book(&record.payer).await? } else { None };
+        let Some(wallet) = wallet else { return Ok(record) };
+        let TopupRecord { network, asset, payer, nonce, .. } = &record;
+        let paid = store::of_payment(&self.0.pool, wallet, network, asset, payer, nonce).await?;
+        Ok(paid.unwrap_or(record))
     }
 
     /// The account of a wallet that has one.
@@ -108,7 +103,10 @@ impl TopUps {
         };
         let Some(holder) = claims::find(&self.0.pool, &claim).await? else { return Ok(None) };
         match self.of_holder(holder).await? {
-            Some(record) => Ok(Some(self.last_of(record).await?)),
+            Some(record) => {
+                let record = self.last_of(record).await?;
+                Ok(Some(self.whose_money(record).await?))
+            }
             None => Ok(None),
         }
     }

@@ -33,7 +33,8 @@ impl TopUps {
             topups.take(checked, payee, key).await
         });
         let id = task.await.map_err(|_| PayError::Interrupted)??;
-        self.follow(id).await
+        let record = self.follow(id).await?;
+        self.whose_money(record).await
     }
 
     /// Claims a payment, writes its intent and settles it, unless that has been done. Returns the
