@@ -81,7 +81,7 @@ fn a_refused_nonce_is_not_taken_up_for_another_amount() {
     run(|db| async move {
         let stage = Stage::set(db).await;
         for (version, [first, then]) in
-            VERSIONS.into_iter().zip([["9.00", "1.00"], ["1.00", "9.00"]])
+            VERSIONS.into_iter().zip([["9.00", "1.00"], ["2.00", "10.00"]])
         {
             let signed = stage.sign(version, first).await;
             let refused = stage.pay(&signed, "", first).await.json(402);
