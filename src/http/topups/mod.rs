@@ -95,7 +95,7 @@ pub async fn topup(
         if !again {
             // Another request may be settling it at this moment: its answer is this one's too.
             let record = state.topups.follow(record.id).await.map_err(problem)?;
-            if set_aside(&record) {
+            if record.is_set_aside() {
                 // Another one was paid under its key: that one's answer is this one's, and there is
                 // nothing to be signed anew.
                 if !may_retry(&record, caller.as_ref()) {
@@ -230,11 +230,6 @@ fn may_retry(record: &TopupRecord, caller: Option<&Principal>) -> bool {
         Some(caller) => caller.account == record.account,
         None => !record.keyed,
     }
-}
-
-/// Whether it was left unsent because its idempotency key names another top-up.
-fn set_aside(record: &TopupRecord) -> bool {
-    record.state == TopupState::Refused && record.reason.as_deref() == Some("idempotency_key_used")
 }
 
 async fn named(state: &AppState, account: BookId) -> Result<BookId, Problem> {

@@ -58,14 +58,6 @@ impl Paid {
     pub(super) fn sighting(&self) -> Option<Sighting> {
         self.evidence.clone().and_then(|evidence| Sighting::of(&self.transaction, evidence))
     }
-
-    /// When the money moved, where that is known.
-    pub(super) fn effective_at(&self) -> Option<DateTime<Utc>> {
-        match &self.evidence {
-            Some(Evidence::Confirmed { block_time, .. }) => *block_time,
-            Some(Evidence::Missing | Evidence::Reverted | Evidence::Mismatch(_)) | None => None,
-        }
-    }
 }
 
 impl Case {

@@ -19,8 +19,6 @@ pub(super) struct CreditTopup {
     /// What was paid. Nothing is credited where the top-up is of another amount.
     pub(super) amount: Amount,
     pub(super) settlement_tx: String,
-    /// When the money moved on the chain, where that is known.
-    pub(super) effective_at: Option<DateTime<Utc>>,
     /// Where the chain showed it, where it is read.
     pub(super) sighting: Option<Sighting>,
     /// Whether it makes up for what a restored ledger lacks.
@@ -63,7 +61,9 @@ impl Command for CreditTopup {
             event_id: mint_uuid(desk.entropy, at, self.topup.slot()),
             at,
         });
-        let effective_at = self.effective_at.unwrap_or(at);
+        // When the money moved on the chain, where that is known.
+        let moved_at = self.sighting.as_ref().and_then(|seen| seen.block_time);
+        let effective_at = moved_at.unwrap_or(at);
         let (transaction, lot) =
             desk.book.top_up(desk.entropy, self.topup.0, amount, effective_at)?;
         desk.book.emit("topup.credited", self.topup.0);

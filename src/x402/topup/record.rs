@@ -6,6 +6,9 @@ use crate::x402::Version;
 
 use super::TopupState;
 
+/// Why a payment was left unsent: its idempotency key names another top-up.
+pub(super) const SET_ASIDE: &str = "idempotency_key_used";
+
 /// A top-up as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopupRecord {
@@ -39,6 +42,13 @@ pub struct TopupRecord {
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub credited_at: Option<DateTime<Utc>>,
+}
+
+impl TopupRecord {
+    /// Whether it was left unsent because its idempotency key names another top-up.
+    pub fn is_set_aside(&self) -> bool {
+        self.state == TopupState::Refused && self.reason.as_deref() == Some(SET_ASIDE)
+    }
 }
 
 /// One entry of a top-up's audit trail.

@@ -96,7 +96,6 @@ impl TopUps {
             topup: id,
             amount: payment.amount,
             settlement_tx: payment.transaction.clone(),
-            effective_at: Some(settled_at),
             sighting: Some(Sighting {
                 transaction: payment.transaction.clone(),
                 block_number: payment.block,

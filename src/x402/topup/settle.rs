@@ -238,7 +238,6 @@ impl Inner {
             topup: case.id,
             amount: case.amount,
             settlement_tx: paid.transaction.clone(),
-            effective_at: paid.effective_at(),
             sighting: paid.sighting(),
             recovers: false,
         };

@@ -8,6 +8,7 @@ use crate::ground::{BookId, IdempotencyKey, TopupId, sha256};
 use serde_json::json;
 
 use super::case::{At, Case};
+use super::record::SET_ASIDE;
 use super::step::Step;
 use super::{
     Checked, PayError, Payee, Running, TopUps, TopupEvent, TopupRecord, TopupState, store,
@@ -61,7 +62,7 @@ impl TopUps {
         if let Some(key) = key {
             let first = self.first_of_key(&key, payee, holder, &checked).await;
             if let Some(intent) = intent.filter(|_| !matches!(first, Ok(None))) {
-                let step = Step::because(TopupEvent::Refuse, "idempotency_key_used", vec![]);
+                let step = Step::because(TopupEvent::Refuse, SET_ASIDE, vec![]);
                 inner.advance(&case, intent, &step).await?;
             }
             if let Some(first) = first? {

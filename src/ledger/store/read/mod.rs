@@ -2,7 +2,7 @@
 
 mod caps;
 mod holds;
-mod origins;
+mod lots;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -164,9 +164,9 @@ pub async fn fill(
     if !wants.captures.is_empty() {
         holds::captures(tx, books, wants).await?;
     }
-    holds::lots(tx, books).await?;
+    lots::lots(tx, books).await?;
     if !wants.origins.is_empty() {
-        origins::lots(tx, books, wants).await?;
+        lots::of_origins(tx, books, wants).await?;
     }
     if !wants.spenders.is_empty() {
         caps::spenders(tx, books, wants).await?;

@@ -39,17 +39,18 @@ impl Row {
     /// Nothing when its network is in no table any more, so that nobody could work on it.
     fn due(self) -> Option<Due> {
         let state = TopupState::from_name(&self.state)?;
-        if Network::by_caip2(&self.network).is_none() {
+        let Some(network) = Network::by_caip2(&self.network) else {
             tracing::error!(
                 topup.id = %self.topup_id, network = self.network,
                 "an open top-up is of a network that is not configured any more"
             );
-        }
+            return None;
+        };
         let case = Case {
             id: TopupId(self.topup_id),
             account: BookId(self.book_id),
             version: version(self.x402_version),
-            network: Network::by_caip2(&self.network)?,
+            network,
             asset: self.asset,
             payer: self.payer,
             nonce: self.nonce,

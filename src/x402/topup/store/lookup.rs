@@ -62,22 +62,27 @@ impl Row {
     }
 }
 
+/// A query of top-ups: what comes after `where`, and its parameters.
+macro_rules! records {
+    ($condition:literal, $($parameter:expr),*) => {
+        sqlx::query_as!(
+            Row,
+            "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
+                    pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
+                    superseded_by, created_at, updated_at, credited_at
+             from topup where " + $condition,
+            $($parameter),*
+        )
+    };
+}
+
 /// A top-up by its id, which leads to its shard.
 pub(in crate::x402::topup) async fn by_id(
     pool: &PgPool,
     id: TopupId,
 ) -> Result<Option<TopupRecord>, sqlx::Error> {
-    let row = sqlx::query_as!(
-        Row,
-        "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
-                pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
-                superseded_by, created_at, updated_at, credited_at
-         from topup where slot = $1 and topup_id = $2",
-        id.slot().sql(),
-        id.0
-    )
-    .fetch_optional(pool)
-    .await?;
+    let row =
+        records!("slot = $1 and topup_id = $2", id.slot().sql(), id.0).fetch_optional(pool).await?;
     Ok(row.and_then(Row::record))
 }
 
@@ -90,12 +95,8 @@ pub(in crate::x402::topup) async fn of_payment(
     payer: &str,
     nonce: &str,
 ) -> Result<Option<TopupRecord>, sqlx::Error> {
-    let row = sqlx::query_as!(
-        Row,
-        "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
-                pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
-                superseded_by, created_at, updated_at, credited_at
-         from topup where slot = $1 and book_id = $2 and network = $3 and asset = $4
+    let row = records!(
+        "slot = $1 and book_id = $2 and network = $3 and asset = $4
            and payer = $5 and nonce = $6",
         account.slot().sql(),
         account.0,
@@ -115,12 +116,8 @@ pub(in crate::x402::topup) async fn by_transaction(
     transaction: &str,
     limit: i64,
 ) -> Result<Vec<TopupRecord>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
-                pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
-                superseded_by, created_at, updated_at, credited_at
-         from topup where settlement_tx = $1 order by created_at desc, topup_id limit $2",
+    let rows = records!(
+        "settlement_tx = $1 order by created_at desc, topup_id limit $2",
         transaction,
         limit
     )
@@ -135,12 +132,8 @@ pub(in crate::x402::topup) async fn listed(
     states: &[String],
     limit: i64,
 ) -> Result<Vec<TopupRecord>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
-                pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
-                superseded_by, created_at, updated_at, credited_at
-         from topup where state in ('claimed', 'settling', 'settled', 'unknown', 'parked')
+    let rows = records!(
+        "state in ('claimed', 'settling', 'settled', 'unknown', 'parked')
            and state = any ($1) order by created_at, topup_id limit $2",
         states,
         limit
