@@ -25,7 +25,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(15);
 ///
 /// After a checkpoint the first change of each page writes the whole page to the log. Keys that begin
 /// with a book or are random touch many pages, so checkpoints are rare and those pages compressed.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=on",
@@ -33,6 +33,8 @@ const SETTINGS: [&str; 11] = [
     "full_page_writes=on",
     "checkpoint_timeout=15min",
     "max_wal_size=8GB",
+    // By default they are no larger than a segment of the log.
+    "wal_buffers=16MB",
     "max_connections=100",
     // Room for the hot pages of a ledger of millions of rows; memory that is not used is not taken.
     "shared_buffers=1GB",

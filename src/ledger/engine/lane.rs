@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 
 use crate::ledger::{Command, Outcome, SubmitError};
 
 use super::batch::{self, BatchError};
 use super::failure::{Failure, classify};
-use super::{Job, Workshop};
+use super::{Workshop, counter};
 
 type Reply = Result<Outcome, SubmitError>;
 
-/// Takes whatever has queued, never waiting to fill up, and answers after the commit.
-pub(super) async fn run(workshop: Arc<Workshop>, mut queue: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::new();
-    while queue.recv_many(&mut jobs, workshop.settings.batch_max.max(1)).await > 0 {
+/// Takes what has queued, never waiting for a full batch, and answers after the commit.
+pub(super) async fn run(workshop: Arc<Workshop>) {
+    while let Some(batch) = counter::next(&workshop).await {
+        let (jobs, books) = batch;
         metrics::histogram!("bursar_engine_batch_size").record(count(jobs.len()));
         let (commands, replies): (Vec<_>, Vec<_>) =
-            jobs.drain(..).map(|job| (job.command, job.reply)).unzip();
+            jobs.into_iter().map(|job| (job.command, job.reply)).unzip();
         let answers = settle(&workshop, &commands).await;
+        drop(books);
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that hung up does not undo what was decided.
             let _ = reply.send(answer);

@@ -138,7 +138,8 @@ impl Plan {
     /// D at half of its peak load: what a caller waits when the machine has room.
     async fn half_load(&self, world: &Arc<World>, service: &Service, empty: &Figures) -> Value {
         let mut figures = Figures::default();
-        for _ in 0..self.rounds {
+        // A tail of one in a hundred wants more samples than a rate.
+        for _ in 0..2 * self.rounds {
             let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
             let rate = Some(empty.rate("d_uniform") / 2.0);
             let sample = self.press(world, service, operation, rate, false).await;
