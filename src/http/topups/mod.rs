@@ -28,7 +28,7 @@ use crate::x402::{Mismatch, Payment, Version};
 pub use answer::TopupView;
 pub use find::find_topups;
 
-use answer::Standing;
+use answer::{Share, Standing};
 use challenge::Trouble;
 
 /// What to buy. An empty body buys the default amount.
@@ -144,7 +144,11 @@ async fn paid(
     let record = state.topups.settle(checked, payee, key).await.map_err(problem)?;
     // The answer may be another payment's, under the same idempotency key.
     let own = (&record.payer, &record.nonce) == (&identity.payer, &identity.nonce);
-    let standing = if own && !payee.named { Standing::Brought } else { Standing::Replayed };
+    let standing = match (own, payee.named) {
+        (true, false) => Standing::Brought,
+        (true, true) => Standing::Gave,
+        (false, _) => Standing::Replayed,
+    };
     present(state, record, caller.as_ref(), Shown { version, standing }).await
 }
 
@@ -168,7 +172,8 @@ pub async fn get_topup(
 ) -> Result<HttpResponse, Problem> {
     let record = state.topups.record(path.0).await.map_err(problem)?;
     let record = record.ok_or_else(|| Problem::new(Code::NotFound).field("topup_id"))?;
-    let view = answer::view(&state, &record, caller.0.as_ref(), Standing::Looked).await?;
+    let share = Share::of(&record, caller.0.as_ref(), Standing::Looked);
+    let view = answer::view(&state, &record, share).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
@@ -257,6 +262,7 @@ async fn present(
     shown: Shown,
 ) -> Result<HttpResponse, Problem> {
     let Shown { version, standing } = shown;
+    let share = Share::of(&record, caller, standing);
     if caller.is_some_and(|caller| caller.account != record.account) {
         return Err(Problem::new(Code::PaymentBoundElsewhere));
     }
@@ -264,7 +270,7 @@ async fn present(
     let reason = record.reason.clone().unwrap_or_default();
     match record.state {
         TopupState::Credited => {
-            let view = answer::view(state, &record, caller, standing).await?;
+            let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Ok().insert_header(receipt).json(view))
         }
         TopupState::Claimed
@@ -272,7 +278,7 @@ async fn present(
         | TopupState::Settled
         | TopupState::Unknown
         | TopupState::Parked => {
-            let view = answer::view(state, &record, caller, standing).await?;
+            let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Accepted()
                 .insert_header(receipt)
                 .insert_header((header::RETRY_AFTER, "2"))
@@ -289,7 +295,7 @@ async fn present(
         }
         TopupState::Refused | TopupState::Rejected => {
             let terms = state.topups.terms(record.amount);
-            let mut response = challenge::terms(&terms, Trouble::Payment(&record));
+            let mut response = challenge::terms(&terms, Trouble::Payment(&record, share));
             response.headers_mut().insert(receipt.0.clone(), answer::header_value(receipt.1));
             Ok(response)
         }

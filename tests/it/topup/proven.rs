@@ -118,7 +118,7 @@ fn what_left_no_trace_is_rejected_when_its_window_is_over_and_not_before() {
         node.set_down(false);
         assert_eq!(stage.resolve().await, 1);
         assert_eq!(stage.front.seen("settle").len(), 1);
-        let over = stage.shown(&open).await;
+        let over = stage.told(&open).await;
         assert_eq!([&over["status"], &over["reason"]], ["rejected", "authorization_expired"]);
         assert_eq!(stage.pay(&signed, "", "1.00").await.json(402)["code"], "payment_rejected");
         // In its window it is sent again.
@@ -151,7 +151,7 @@ fn what_was_canceled_or_used_elsewhere_is_rejected_once_that_stays() {
             assert_eq!(stage.shown(&open).await["status"], "unknown", "too few confirmations");
             node.set_above(12);
             assert_eq!(stage.resolve().await, 1);
-            let over = stage.shown(&open).await;
+            let over = stage.told(&open).await;
             assert_eq!([&over["status"], &over["reason"]], ["rejected", reason]);
             stage.pay(&signed, "", "1.00").await.json(402);
         }
@@ -210,12 +210,12 @@ fn a_payment_that_somebody_else_brought_is_the_wallets_only() {
         assert!(stage.front.seen("settle").is_empty());
         for signed in [&shown, &refused] {
             let paid = stage.pay(signed, "", "1.00").await.json(200);
-            assert_eq!(paid["credited"], "1.00");
+            assert_eq!(paid["status"], "credited");
             let stolen = stage.pay(signed, &thief.key, "1.00").await;
             stolen.problem(409, "payment_bound_elsewhere");
         }
         assert_eq!(stage.paid_credits(&thief.key).await, "0.00");
-        assert_eq!(stage.shown(&open).await["reason"], "used_before");
+        assert_eq!(stage.told(&open).await["reason"], "used_before");
         stage.holds("2.00").await;
     });
 }
