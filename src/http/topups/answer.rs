@@ -15,7 +15,7 @@ use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
 use crate::x402::header::encode;
-use crate::x402::topup::{SettlementRecord, TopupRecord, TopupState};
+use crate::x402::topup::{Outcome, SettlementRecord, TopupRecord, TopupState};
 use crate::x402::wire::SettleResponse;
 use crate::x402::{Network, Version};
 
@@ -68,7 +68,9 @@ pub struct TopupView {
     #[schema(value_type = TopupId)]
     pub topup_id: String,
     /// `credited`; `claimed`, `settling`, `settled`, `unknown` or `parked` while the outcome is open;
-    /// `refused` or `rejected` when nothing was taken for it.
+    /// `refused` or `rejected` when nothing was taken for it; `voided` when the chain dropped its
+    /// settlement after it was credited, so that its credits are taken back. What is voided is
+    /// credited again when its settlement is there again for good.
     pub status: String,
     #[schema(value_type = Amount)]
     pub amount: String,
@@ -79,12 +81,12 @@ pub struct TopupView {
     pub transaction: Option<String>,
     pub mode: Mode,
     pub status_url: String,
-    /// What was credited: the amount once it is credited, else 0.00. Only for the credited account,
+    /// What was credited: the amount while it is credited, else 0.00. Only for the credited account,
     /// the operator, and the request that brings the payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Amount>)]
     pub credited: Option<String>,
-    /// Why it was refused, rejected or is unknown. Only for the credited account, the operator, and
+    /// Why it was refused, rejected or voided, or is unknown. Only for the credited account, the operator, and
     /// the request that brings the payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -125,7 +127,7 @@ impl TopupView {
     fn public(state: &AppState, record: &TopupRecord) -> Self {
         Self {
             topup_id: record.id.to_string(),
-            status: record.state.name().to_owned(),
+            status: record.status().to_owned(),
             amount: record.amount.to_string(),
             payer: record.payer.clone(),
             network: record.network.clone(),
@@ -145,10 +147,13 @@ impl TopupView {
     }
 
     fn with_course(self, state: &AppState, record: &TopupRecord) -> Self {
-        let credited = record.state == TopupState::Credited;
+        let credited = match record.outcome() {
+            Outcome::Credited => record.amount,
+            Outcome::Open | Outcome::NotTaken => Amount::ZERO,
+        };
         Self {
-            credited: Some(if credited { record.amount } else { Amount::ZERO }.to_string()),
-            reason: record.reason.clone(),
+            credited: Some(credited.to_string()),
+            reason: record.reason().map(str::to_owned),
             claim_url: (!record.keyed).then(|| state.url("/api/v1/wallets/claim")),
             created_at: Some(record.created_at),
             credited_at: record.credited_at,
@@ -255,9 +260,10 @@ async fn available(state: &AppState, record: &TopupRecord) -> Result<Amount, Pro
     Ok(balance.paid.checked_add(balance.promotional).unwrap_or(Amount::MAX))
 }
 
-/// Reasons that are outages rather than refusals: the same payment may simply come again.
-pub(super) fn is_outage(reason: &str) -> bool {
-    matches!(reason, "facilitator_unavailable" | "chain_unavailable" | "interrupted")
+/// Whether it was an outage that kept it from being sent: the same payment may simply come again.
+pub(super) fn is_outage(record: &TopupRecord) -> bool {
+    let outages = ["facilitator_unavailable", "chain_unavailable", "interrupted"];
+    record.state == TopupState::Refused && record.reason().is_some_and(|r| outages.contains(&r))
 }
 
 /// The receipt, in the version that the client speaks. The same authorization may have come in the
@@ -270,22 +276,17 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
             known.map_or_else(|| record.network.clone(), str::to_owned)
         }
     };
-    let (success, error_reason) = match record.state {
-        TopupState::Credited => (true, None),
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown
-        | TopupState::Parked => (false, Some("settlement_pending".to_owned())),
-        TopupState::Refused | TopupState::Rejected => {
-            (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
-        }
+    let reason = record.reason();
+    let (success, error_reason) = match record.outcome() {
+        Outcome::Credited => (true, None),
+        Outcome::Open if !record.is_voided() => (false, Some("settlement_pending")),
+        Outcome::Open | Outcome::NotTaken => (false, Some(reason.unwrap_or("refused"))),
     };
     encode(&SettleResponse {
         success,
         transaction: record.settlement_tx.clone().unwrap_or_default(),
         network,
-        error_reason,
+        error_reason: error_reason.map(str::to_owned),
         payer: Some(record.payer.clone()),
         amount: success.then(|| record.amount.micros().to_string()),
         ..SettleResponse::default()

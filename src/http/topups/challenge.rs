@@ -51,8 +51,8 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
             }
         }
         Trouble::Payment(record, share) => {
-            let reason = record.reason.clone().unwrap_or_default();
-            required.error = Some(reason.clone());
+            let reason = record.reason().unwrap_or_default();
+            required.error = Some(reason.to_owned());
             merge(
                 &mut body,
                 json!({
@@ -74,7 +74,7 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
             );
             // The protocol's own `error` says it too; to others it is said there and nowhere else.
             if share >= Share::Course {
-                merge(&mut body, json!({ "reason": record.reason }));
+                merge(&mut body, json!({ "reason": reason }));
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::http::extract::{ApiPath, OptionalIdempotencyHeader, RawBody};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger::{self, SubmitError};
-use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
+use crate::x402::topup::{Outcome, PayError, Payee, TopupRecord, TopupState};
 use crate::x402::{Mismatch, Payment, Version};
 
 pub use answer::TopupView;
@@ -61,7 +61,8 @@ pub struct TopupRequest {
     ),
     responses(
         (status = 200, description = "Credited; the receipt is in PAYMENT-RESPONSE", body = TopupView),
-        (status = 202, description = "The outcome is not known yet: ask status_url, do not pay again",
+        (status = 202, description = "The outcome is not known yet, or the chain has dropped the \
+            settlement: ask status_url, do not pay again",
             body = TopupView),
         (status = 402, description = "Payment required: x402 terms", body = Object),
         (status = 409, response = Problem),
@@ -103,7 +104,7 @@ pub async fn topup(
                 }
                 return paid(&state, &request, &body, payment, caller).await;
             }
-            if matches!(record.state, TopupState::Refused | TopupState::Rejected) {
+            if record.outcome() == Outcome::NotTaken {
                 // What a backup has as not taken may have been taken since.
                 state.topups.refuse_while_restored().await.map_err(problem)?;
             }
@@ -267,17 +268,12 @@ async fn present(
         return Err(Problem::new(Code::PaymentBoundElsewhere));
     }
     let receipt = (answer::receipt_header(version), answer::receipt(&record, version));
-    let reason = record.reason.clone().unwrap_or_default();
-    match record.state {
-        TopupState::Credited => {
+    match record.outcome() {
+        Outcome::Credited => {
             let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Ok().insert_header(receipt).json(view))
         }
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown
-        | TopupState::Parked => {
+        Outcome::Open => {
             let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Accepted()
                 .insert_header(receipt)
@@ -285,7 +281,7 @@ async fn present(
                 .insert_header((header::LOCATION, view.status_url.clone()))
                 .json(view))
         }
-        TopupState::Refused if answer::is_outage(&reason) => {
+        Outcome::NotTaken if answer::is_outage(&record) => {
             let url = state.url(&format!("/api/v1/topups/{}", record.id));
             Err(Problem::new(Code::FacilitatorUnavailable)
                 .detail("nothing was sent and nothing was taken; send the same payment again")
@@ -293,7 +289,7 @@ async fn present(
                 .with("status_url", url)
                 .retry_after(2))
         }
-        TopupState::Refused | TopupState::Rejected => {
+        Outcome::NotTaken => {
             let terms = state.topups.terms(record.amount);
             let mut response = challenge::terms(&terms, Trouble::Payment(&record, share));
             response.headers_mut().insert(receipt.0.clone(), answer::header_value(receipt.1));

@@ -42,7 +42,7 @@ use super::{Address, Matched, Payment, PaymentIdentity, Terms, Window, match_pay
 pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
 pub use operator::{Ruled, Ruling, RulingError};
-pub use record::{AuditEntry, TopupRecord};
+pub use record::{AuditEntry, Outcome, TopupRecord};
 pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
 pub use settings::{Resolving, TopupSettings};
