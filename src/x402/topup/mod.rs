@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::ground::{Amount, BookId, Clock, Entropy};
 use crate::ledger::{Engine, is_restored};
@@ -69,6 +69,8 @@ struct Inner {
     runtime: Handle,
     /// How many run.
     running: watch::Sender<usize>,
+    /// For as many as the resolver works on at once.
+    room: Arc<Semaphore>,
 }
 
 /// A payment that answers our terms and was signed by its payer, as far as can be known before it
@@ -142,6 +144,7 @@ impl TopUps {
             settings,
             runtime,
             running,
+            room: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }))
     }
 
