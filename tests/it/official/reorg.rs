@@ -245,7 +245,7 @@ fn a_settlement_that_can_no_longer_come_may_be_paid_anew() {
         let (_, key) = stage.service.sign_up().await;
         let paid = stage.paid(&key).await;
         stage.settlement(&paid, "seen").await;
-        stage.reorganize(&paid, 3 + CONFIRMATIONS).await;
+        stage.reorganize(&paid, 3).await;
         stage.settlement(&paid, "missing").await;
         stage.grow(CONFIRMATIONS).await;
         stage.settlement(&paid, "void").await;
