@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use crate::config::{BaseUrl, Facilitator, ListedFacilitator, Node, Settings};
 use crate::ground::{Clock, Entropy};
 use crate::x402::chain::{ChainError, RpcChain, RpcSettings};
@@ -15,6 +17,9 @@ const SANDBOX: &str = "sandbox";
 
 /// How long a start waits for a node.
 const NODE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many nodes are asked at once.
+const NODES_AT_ONCE: usize = 16;
 
 /// The facilitators that are configured.
 pub(super) fn open_facilitators(
@@ -57,16 +62,20 @@ pub(super) fn open_chain(node: &Node) -> Result<RpcChain, ChainError> {
 }
 
 /// Refuses a node of another chain. One that does not answer is asked again before it is believed.
+/// All are asked at once, so that a start waits for one patience and no longer.
 pub(super) async fn check_nodes(settings: &Settings) -> Result<(), ChainError> {
-    for node in &settings.payment.nodes {
-        let network = node.network.caip2;
-        let chain = open_chain(node)?;
-        match tokio::time::timeout(NODE_PATIENCE, chain.confirm()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error @ ChainError::WrongChain { .. })) => return Err(error),
-            Ok(Err(error)) => tracing::warn!(network, %error, "node does not answer"),
-            Err(_) => tracing::warn!(network, "node does not answer in time"),
-        }
+    let asked = settings.payment.nodes.iter().map(check_node);
+    stream::iter(asked).buffer_unordered(NODES_AT_ONCE).try_collect().await
+}
+
+async fn check_node(node: &Node) -> Result<(), ChainError> {
+    let network = node.network.caip2;
+    let chain = open_chain(node)?;
+    match tokio::time::timeout(NODE_PATIENCE, chain.confirm()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error @ ChainError::WrongChain { .. })) => return Err(error),
+        Ok(Err(error)) => tracing::warn!(network, %error, "node does not answer"),
+        Err(_) => tracing::warn!(network, "node does not answer in time"),
     }
     Ok(())
 }

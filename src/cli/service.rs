@@ -293,6 +293,7 @@ fn resolving(settings: &ResolveSettings) -> topup::Resolving {
     let delta = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
     topup::Resolving {
         receipt_wait: settings.receipt_wait,
+        first_look: settings.first_look,
         backoff: settings.backoff,
         margin: delta(settings.margin),
         park_after: delta(settings.park_after),

@@ -109,8 +109,8 @@ fn described(record: &TopupRecord) -> String {
     let valid = DateTime::from_timestamp(record.valid_before, 0).map_or("-".to_owned(), time);
     for (name, value) in [
         ("top-up", record.id.to_string()),
-        ("state", record.state.name().to_owned()),
-        ("reason", record.reason.clone().unwrap_or_else(|| "-".to_owned())),
+        ("state", record.status().to_owned()),
+        ("reason", record.reason().unwrap_or("-").to_owned()),
         ("amount", record.amount.to_string()),
         ("account", record.account.to_string()),
         ("network", record.network.clone()),

@@ -68,8 +68,9 @@ impl Workers {
         let resolve = work("resolver", resolve_interval, stopped.clone(), move || {
             let topups = topups.clone();
             async move {
-                let taken = topups.resolve_step().await.map_err(|e| e.to_string())?;
-                Ok(taken >= usize::from(TopUps::STEP_MAX))
+                // They go on by themselves; there may be room for more.
+                let taken = topups.take_up_due().await.map_err(|e| e.to_string())?;
+                Ok(!taken.is_empty())
             }
         });
         let confirm = work("confirmer", tools.confirm_interval, stopped.clone(), move || {

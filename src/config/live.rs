@@ -3,6 +3,7 @@ use crate::ground::Mode;
 use super::payment::pay_to;
 use super::reader::Reader;
 use super::settings::{Facilitator, ListedFacilitator, Settings};
+use super::url::is_private;
 use super::variables::{
     FACILITATOR_URL, PAY_TO, PUBLIC_URL, Preset, RPC_URL, TEST_PAY_TO, TRUST_FACILITATOR,
     VARIABLES, Variable,
@@ -25,6 +26,7 @@ pub(super) fn check(reader: &mut Reader<'_>, settings: &Settings) {
     }
     check_facilitator(reader, settings);
     check_trust(reader, settings);
+    check_nodes(reader, settings);
 }
 
 /// Refuses when a variable that live mode needs is unset.
@@ -45,6 +47,13 @@ fn check_facilitator(reader: &mut Reader<'_>, settings: &Settings) {
         if own || url.is_sandbox() {
             reader.refuse(&FACILITATOR_URL, "live mode takes no sandbox's word");
         }
+    }
+}
+
+/// What a node says decides about money, and its address may carry a key.
+fn check_nodes(reader: &mut Reader<'_>, settings: &Settings) {
+    if settings.payment.nodes.iter().any(|node| !is_private(node.url.reveal())) {
+        reader.refuse(&RPC_URL, "live mode needs https, except on this machine");
     }
 }
 

@@ -19,10 +19,10 @@ use super::url::postgres as postgres_url;
 use super::values::{key_hash, proxies};
 use super::variables::{
     ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
-    DB_CONNECTIONS, DEFAULT_TOPUP, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG, LOG_FORMAT,
-    MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE, RATE_PER_MINUTE,
-    RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S, SIGNUP_GRANT,
-    SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
+    DB_CONNECTIONS, DEFAULT_TOPUP, FIRST_LOOK_MS, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
+    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE,
+    RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S,
+    SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -106,6 +106,7 @@ fn resolve(reader: &mut Reader<'_>) -> ResolveSettings {
     ResolveSettings {
         interval: Duration::from_millis(reader.number(&RESOLVE_INTERVAL_MS, 10..=60_000)),
         receipt_wait: Duration::from_millis(reader.number(&RECEIPT_WAIT_MS, 0..=120_000)),
+        first_look: Duration::from_millis(reader.number(&FIRST_LOOK_MS, 0..=600_000)),
         backoff: Duration::from_millis(reader.number(&RESOLVE_BACKOFF_MS, 10..=600_000)),
         margin: Duration::from_secs(reader.number(&SETTLE_MARGIN_S, 0..=86_400)),
         park_after: Duration::from_secs(reader.number(&PARK_AFTER_S, 0..=2_592_000)),

@@ -120,6 +120,8 @@ pub struct ResolveSettings {
     pub interval: Duration,
     /// How long a request waits for the chain to show its settlement.
     pub receipt_wait: Duration,
+    /// How soon the chain is looked at for what has just become unknown.
+    pub first_look: Duration,
     /// The first pause between two looks at one top-up.
     pub backoff: Duration,
     /// How long after its window a payment without a trace on the chain is rejected.

@@ -87,6 +87,8 @@ fn live_refuses_what_only_suits_a_test() {
         ("BURSAR_NETWORKS", "eip155:84532"),
         ("BURSAR_NETWORKS", "eip155:8453,eip155:84532"),
         ("BURSAR_TRUST_FACILITATOR", "0"),
+        ("BURSAR_RPC_URL", "http://node.example.org/v2/secret"),
+        ("BURSAR_RPC_URL", "http://10.0.0.1:8545"),
     ] {
         assert_eq!(refused(&live_with(&[(name, value)])), [name], "{value}");
     }
@@ -98,6 +100,9 @@ fn a_node_that_covers_every_network_replaces_trust() {
     let no_trust = ("BURSAR_TRUST_FACILITATOR", "0");
     assert_eq!(refused(&live_with(&[node, no_trust])), Vec::<String>::new());
     assert_eq!(refused(&live_with(&[no_trust])), ["BURSAR_TRUST_FACILITATOR"]);
+    for own in ["http://127.0.0.1:8545", "http://[::1]:8545", "http://localhost:8545/x"] {
+        assert_eq!(refused(&live_with(&[("BURSAR_RPC_URL", own)])), Vec::<String>::new(), "{own}");
+    }
 }
 
 #[test]
@@ -219,13 +224,19 @@ fn secrets_are_never_shown() {
     // Nor do settings that are right show theirs.
     let node = ("BURSAR_RPC_URL", "https://node.example.org/v2/hunter2");
     let owner = ("BURSAR_MIGRATION_URL", "postgres://owner:hunter2@db.example.com:5432/bursar");
-    let settings = Settings::from_map(&live_with(&[node, owner])).unwrap();
+    let facilitator = ("BURSAR_FACILITATOR_URL", "https://x402.example.org/key/hunter2");
+    let settings = Settings::from_map(&live_with(&[node, owner, facilitator])).unwrap();
     let shown = format!("{settings:?} {settings:#?}");
     assert!(!shown.contains("hunter2") && !shown.contains(KEY_HASH), "{shown}");
     assert!(!shown.contains("94, 136, 72"), "the hash is not shown as bytes either");
     assert!(settings.payment.nodes[0].url.reveal().ends_with("hunter2"));
-    for name in ["DATABASE_URL", "BURSAR_MIGRATION_URL", "BURSAR_RPC_URL", "BURSAR_ADMIN_KEY_HASH"]
-    {
+    for name in [
+        "DATABASE_URL",
+        "BURSAR_MIGRATION_URL",
+        "BURSAR_RPC_URL",
+        "BURSAR_FACILITATOR_URL",
+        "BURSAR_ADMIN_KEY_HASH",
+    ] {
         assert!(find(name).unwrap().secret, "{name}");
     }
 }

@@ -38,6 +38,14 @@ pub(super) fn web(text: &str) -> Result<String, UrlError> {
     read(text, &["http", "https"]).map(|_| text.to_owned())
 }
 
+/// Whether nobody can listen on the way to a URL: it is https, or of this machine.
+pub(super) fn is_private(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    url.scheme() == "https" || host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Checks the URL of a Postgres database.
 pub(super) fn postgres(text: &str) -> Result<String, UrlError> {
     read(text, &["postgres", "postgresql"]).map(|_| text.to_owned())
@@ -102,9 +110,10 @@ impl fmt::Display for BaseUrl {
     }
 }
 
+/// Without the path, which may carry a key.
 impl fmt::Debug for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&self.0.origin().ascii_serialization())
     }
 }
 

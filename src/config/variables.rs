@@ -145,7 +145,7 @@ variables! {
     FACILITATOR_URL = open("BURSAR_FACILITATOR_URL",
         "The x402 facilitators that verify and settle payments, in order of preference, separated by commas; `eip155:8453=https://…` is for that network only. https in live mode.",
         "http or https URLs without query, fragment and credentials, separated by commas, each alone or behind one of BURSAR_NETWORKS as eip155:8453=https://…; in live mode https and not a sandbox",
-        Derived("the sandbox built in")).live(Required);
+        Derived("the sandbox built in")).live(Required).secret();
     TRUST_FACILITATOR = open("BURSAR_TRUST_FACILITATOR",
         "1 says that a settlement may rest on the facilitator's word alone. Live mode needs it for every network that BURSAR_RPC_URL does not cover.",
         "0 or 1; in live mode 1, unless BURSAR_RPC_URL covers every network", Value("0"));
@@ -157,8 +157,8 @@ variables! {
         "base64 of 64 bytes, or a PEM that begins with -----BEGIN PRIVATE KEY-----", Unset)
         .multiline().secret();
     RPC_URL = open("BURSAR_RPC_URL",
-        "JSON-RPC nodes; settlements on their networks are read from the chain before they are credited. One URL where there is one network, else `eip155:8453=https://…,eip155:137=https://…`.",
-        "an http or https URL, or several as eip155:8453=https://… separated by commas", Unset)
+        "JSON-RPC nodes; settlements on their networks are read from the chain before they are credited. One URL where there is one network, else `eip155:8453=https://…,eip155:137=https://…`. In live mode https, except on this machine.",
+        "an http or https URL, or several as eip155:8453=https://… separated by commas; in live mode https, unless it is of this machine", Unset)
         .secret();
     DEFAULT_TOPUP = open("BURSAR_DEFAULT_TOPUP",
         "Dollars of a top-up that names no amount.",
@@ -209,6 +209,9 @@ variables! {
     RESOLVE_INTERVAL_MS = open("BURSAR_RESOLVE_INTERVAL_MS",
         "Milliseconds between looks for top-ups whose outcome is open.",
         "a whole number from 10 to 60000", Value("2000"));
+    FIRST_LOOK_MS = open("BURSAR_FIRST_LOOK_MS",
+        "Milliseconds, about one block, until the chain is first looked at for a payment whose outcome has just become unknown; never more than BURSAR_RESOLVE_BACKOFF_MS.",
+        "a whole number from 0 to 600000", Value("2000"));
     RESOLVE_BACKOFF_MS = open("BURSAR_RESOLVE_BACKOFF_MS",
         "Milliseconds until an open top-up is looked into again; the pause grows to 64 times as many.",
         "a whole number from 10 to 600000", Value("10000"));

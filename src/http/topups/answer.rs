@@ -1,7 +1,8 @@
 //! What an answer says of a top-up, and to whom.
 //!
-//! Showing a payment proves nothing: after settlement the signature is public on the chain. Without
-//! the credited account's key nobody reads a balance or an account id, but whoever brought the money.
+//! Showing a payment proves nothing: after settlement the signature is public on the chain. To whoever
+//! merely shows one, or asks by one of its names, an answer tells what the chain tells as well, and to
+//! everybody else as much as [`Share`] says.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use chrono::{DateTime, Utc};
@@ -14,7 +15,7 @@ use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger;
 use crate::x402::header::encode;
-use crate::x402::topup::{SettlementRecord, TopupRecord, TopupState};
+use crate::x402::topup::{Outcome, SettlementRecord, TopupRecord, TopupState};
 use crate::x402::wire::SettleResponse;
 use crate::x402::{Network, Version};
 
@@ -23,56 +24,160 @@ use crate::x402::{Network, Version};
 pub(super) enum Standing {
     /// It brought the payment.
     Brought,
+    /// It brought the payment for an account that it merely named.
+    Gave,
     /// It shows a payment that is known already.
     Replayed,
-    /// It asks by id.
+    /// It asks by id, or by another name.
     Looked,
 }
 
-/// A top-up.
+/// How much of a top-up its reader is told. Each includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Share {
+    /// What becomes public anyway.
+    Public,
+    /// How it goes: for whoever brings the payment.
+    Course,
+    /// Whose it is, and what that account has.
+    Account,
+    /// What the facilitator and the chain said.
+    Whole,
+}
+
+impl Share {
+    pub(super) fn of(record: &TopupRecord, caller: Option<&Principal>, standing: Standing) -> Self {
+        let owner = caller.is_some_and(|caller| caller.account == record.account);
+        let operator = caller.is_some_and(|caller| caller.role == KeyRole::Operator);
+        match standing {
+            Standing::Looked if owner || operator => Self::Whole,
+            Standing::Brought | Standing::Gave | Standing::Replayed if owner => Self::Account,
+            // Before it is credited, nobody knows whose money it is.
+            Standing::Brought if record.state == TopupState::Credited => Self::Account,
+            Standing::Brought | Standing::Gave => Self::Course,
+            Standing::Replayed | Standing::Looked => Self::Public,
+        }
+    }
+}
+
+/// A top-up. Without a key of the credited account, a payment that is shown again or looked up has no
+/// more than `topup_id`, `status`, `amount`, `payer`, `network`, `transaction`, `mode` and
+/// `status_url`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TopupView {
     #[schema(value_type = TopupId)]
     pub topup_id: String,
     /// `credited`; `claimed`, `settling`, `settled`, `unknown` or `parked` while the outcome is open;
-    /// `refused` or `rejected` when nothing was taken for it.
+    /// `refused` or `rejected` when nothing was taken for it; `voided` when the chain dropped its
+    /// settlement after it was credited, so that its credits are taken back. What is voided is
+    /// credited again when its settlement is there again for good.
     pub status: String,
     #[schema(value_type = Amount)]
     pub amount: String,
-    /// What was credited: the amount once it is credited, else 0.00.
-    #[schema(value_type = Amount)]
-    pub credited: String,
-    /// The account's available credits. Only for the credited account, or whoever brought the money.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Amount>)]
-    pub balance: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BookId>)]
-    pub account_id: Option<String>,
     pub payer: String,
     /// CAIP-2.
     pub network: String,
     /// The settlement's transaction on the chain, once it is known.
     pub transaction: Option<String>,
-    /// Why it was refused, rejected or is unknown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
     pub mode: Mode,
     pub status_url: String,
-    /// Where the paying wallet gets a key for its account, by signing.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What was credited: the amount while it is credited, else 0.00. Only for the credited account,
+    /// the operator, and the request that brings the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Amount>)]
+    pub credited: Option<String>,
+    /// Why it was refused, rejected or voided, or is unknown. Only for the credited account, the operator, and
+    /// the request that brings the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where the paying wallet gets a key for its account, by signing. Only for the credited account,
+    /// the operator, and the request that brings the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_url: Option<String>,
-    #[schema(value_type = String)]
-    pub created_at: DateTime<Utc>,
+    /// Only for the credited account, the operator, and the request that brings the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub created_at: Option<DateTime<Utc>>,
+    /// Once it is credited. Only for the credited account, the operator, and the request that brings
+    /// the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub credited_at: Option<DateTime<Utc>>,
-    /// What the chain shows of the settlement, where it is read. Only for the credited account and the
-    /// operator.
+    /// The account's available credits. Only for the credited account, the operator, and the request
+    /// that brings the payment, once that is credited and unless it merely named the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Amount>)]
+    pub balance: Option<String>,
+    /// For whom `balance` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BookId>)]
+    pub account_id: Option<String>,
+    /// What the chain shows of the settlement, where it is read. Only for a look by the credited
+    /// account or the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<SettlementView>,
-    /// What the facilitator and the chain said. Only for the credited account and the operator.
+    /// What the facilitator and the chain said. Only for a look by the credited account or the
+    /// operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Vec<AuditView>>,
+}
+
+impl TopupView {
+    /// What anybody may read.
+    fn public(state: &AppState, record: &TopupRecord) -> Self {
+        Self {
+            topup_id: record.id.to_string(),
+            status: record.status().to_owned(),
+            amount: record.amount.to_string(),
+            payer: record.payer.clone(),
+            network: record.network.clone(),
+            transaction: record.settlement_tx.clone(),
+            mode: state.mode,
+            status_url: state.url(&format!("/api/v1/topups/{}", record.id)),
+            credited: None,
+            reason: None,
+            claim_url: None,
+            created_at: None,
+            credited_at: None,
+            balance: None,
+            account_id: None,
+            settlement: None,
+            audit: None,
+        }
+    }
+
+    fn with_course(self, state: &AppState, record: &TopupRecord) -> Self {
+        let credited = match record.outcome() {
+            Outcome::Credited => record.amount,
+            Outcome::Open | Outcome::NotTaken => Amount::ZERO,
+        };
+        Self {
+            credited: Some(credited.to_string()),
+            reason: record.reason().map(str::to_owned),
+            claim_url: (!record.keyed).then(|| state.url("/api/v1/wallets/claim")),
+            created_at: Some(record.created_at),
+            credited_at: record.credited_at,
+            ..self
+        }
+    }
+
+    async fn with_account(self, state: &AppState, record: &TopupRecord) -> Result<Self, Problem> {
+        let balance = available(state, record).await?.to_string();
+        let account_id = Some(record.account.to_string());
+        Ok(Self { balance: Some(balance), account_id, ..self })
+    }
+
+    async fn with_trail(self, state: &AppState, record: &TopupRecord) -> Result<Self, Problem> {
+        let seen = state.topups.settlement(record.id).await.map_err(super::problem)?;
+        let entries = state.topups.audit(record.id).await.map_err(super::problem)?;
+        let audit = entries.into_iter().map(|entry| AuditView {
+            recorded_at: entry.recorded_at,
+            kind: entry.kind,
+            detail: entry.detail,
+        });
+        let settlement = seen.map(SettlementView::of);
+        Ok(Self { settlement, audit: Some(audit.collect()), ..self })
+    }
 }
 
 /// A settlement as the chain shows it.
@@ -129,54 +234,23 @@ pub struct AuditView {
     pub detail: serde_json::Value,
 }
 
-/// What this caller may know of the top-up.
+/// What this share of the top-up tells.
 pub(super) async fn view(
     state: &AppState,
     record: &TopupRecord,
-    caller: Option<&Principal>,
-    standing: Standing,
+    share: Share,
 ) -> Result<TopupView, Problem> {
-    let owner = caller.is_some_and(|caller| caller.account == record.account);
-    let operator = caller.is_some_and(|caller| caller.role == KeyRole::Operator);
-    let insider = owner || (operator && standing == Standing::Looked);
-    let credited = record.state == TopupState::Credited;
-    // Before it is credited, nobody knows whose money it is.
-    let discloses = insider || (standing == Standing::Brought && credited);
-    let balance = if discloses { Some(available(state, record).await?) } else { None };
-    let mut settlement = None;
-    let audit = if insider && standing == Standing::Looked {
-        let seen = state.topups.settlement(record.id).await.map_err(super::problem)?;
-        settlement = seen.map(SettlementView::of);
-        let entries = state.topups.audit(record.id).await.map_err(super::problem)?;
-        let entries = entries.into_iter().map(|entry| AuditView {
-            recorded_at: entry.recorded_at,
-            kind: entry.kind,
-            detail: entry.detail,
-        });
-        Some(entries.collect())
-    } else {
-        None
-    };
-    let url = |path: &str| format!("{}{path}", state.public_url);
-    Ok(TopupView {
-        topup_id: record.id.to_string(),
-        status: record.state.name().to_owned(),
-        amount: record.amount.to_string(),
-        credited: if credited { record.amount } else { Amount::ZERO }.to_string(),
-        balance: balance.map(|amount| amount.to_string()),
-        account_id: discloses.then(|| record.account.to_string()),
-        payer: record.payer.clone(),
-        network: record.network.clone(),
-        transaction: record.settlement_tx.clone(),
-        reason: record.reason.clone(),
-        mode: state.mode,
-        status_url: url(&format!("/api/v1/topups/{}", record.id)),
-        claim_url: (!record.keyed).then(|| url("/api/v1/wallets/claim")),
-        created_at: record.created_at,
-        credited_at: record.credited_at,
-        settlement,
-        audit,
-    })
+    let mut view = TopupView::public(state, record);
+    if share >= Share::Course {
+        view = view.with_course(state, record);
+    }
+    if share >= Share::Account {
+        view = view.with_account(state, record).await?;
+    }
+    if share >= Share::Whole {
+        view = view.with_trail(state, record).await?;
+    }
+    Ok(view)
 }
 
 async fn available(state: &AppState, record: &TopupRecord) -> Result<Amount, Problem> {
@@ -186,9 +260,10 @@ async fn available(state: &AppState, record: &TopupRecord) -> Result<Amount, Pro
     Ok(balance.paid.checked_add(balance.promotional).unwrap_or(Amount::MAX))
 }
 
-/// Reasons that are outages rather than refusals: the same payment may simply come again.
-pub(super) fn is_outage(reason: &str) -> bool {
-    matches!(reason, "facilitator_unavailable" | "chain_unavailable" | "interrupted")
+/// Whether it was an outage that kept it from being sent: the same payment may simply come again.
+pub(super) fn is_outage(record: &TopupRecord) -> bool {
+    let outages = ["facilitator_unavailable", "chain_unavailable", "interrupted"];
+    record.state == TopupState::Refused && record.reason().is_some_and(|r| outages.contains(&r))
 }
 
 /// The receipt, in the version that the client speaks. The same authorization may have come in the
@@ -201,22 +276,17 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
             known.map_or_else(|| record.network.clone(), str::to_owned)
         }
     };
-    let (success, error_reason) = match record.state {
-        TopupState::Credited => (true, None),
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown
-        | TopupState::Parked => (false, Some("settlement_pending".to_owned())),
-        TopupState::Refused | TopupState::Rejected => {
-            (false, Some(record.reason.clone().unwrap_or_else(|| "refused".to_owned())))
-        }
+    let reason = record.reason();
+    let (success, error_reason) = match record.outcome() {
+        Outcome::Credited => (true, None),
+        Outcome::Open if !record.is_voided() => (false, Some("settlement_pending")),
+        Outcome::Open | Outcome::NotTaken => (false, Some(reason.unwrap_or("refused"))),
     };
     encode(&SettleResponse {
         success,
         transaction: record.settlement_tx.clone().unwrap_or_default(),
         network,
-        error_reason,
+        error_reason: error_reason.map(str::to_owned),
         payer: Some(record.payer.clone()),
         amount: success.then(|| record.amount.micros().to_string()),
         ..SettleResponse::default()

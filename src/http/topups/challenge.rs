@@ -9,14 +9,16 @@ use crate::x402::Terms;
 use crate::x402::header::encode;
 use crate::x402::topup::{TopupRecord, TopupState};
 
+use super::answer::Share;
+
 /// What the 402 says besides the terms.
 pub(super) enum Trouble<'a> {
     /// Nothing: no payment was sent.
     None,
     /// The request could not be read; the terms are those of the default amount.
     Request(&'a Problem),
-    /// The payment was refused, and nothing was taken.
-    Payment(&'a TopupRecord),
+    /// The payment was refused, and nothing was taken; and how much of that is told.
+    Payment(&'a TopupRecord, Share),
 }
 
 /// A 402 with full terms. Stock clients read no other 402.
@@ -48,29 +50,32 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
                 }
             }
         }
-        Trouble::Payment(record) => {
-            let reason = record.reason.clone().unwrap_or_default();
-            required.error = Some(reason.clone());
+        Trouble::Payment(record, share) => {
+            let reason = record.reason().unwrap_or_default();
+            required.error = Some(reason.to_owned());
             merge(
                 &mut body,
                 json!({
                     "error": reason,
                     "code": "payment_rejected",
-                    "reason": record.reason,
                     "topup_id": record.id,
                     "detail": "The payment was refused and nothing was taken.",
                     "next": {
                         "action": "sign_new_payment",
                         "detail": if record.state == TopupState::Refused {
-                            "Mend what reason says. Then send the same payment again, or sign the \
+                            "Mend what error says. Then send the same payment again, or sign the \
                                 terms anew, with the same Idempotency-Key if you send one."
                         } else {
-                            "Mend what reason says. Then sign the terms anew, with a new \
+                            "Mend what error says. Then sign the terms anew, with a new \
                                 Idempotency-Key if you send one."
                         },
                     },
                 }),
             );
+            // The protocol's own `error` says it too; to others it is said there and nowhere else.
+            if share >= Share::Course {
+                merge(&mut body, json!({ "reason": reason }));
+            }
         }
     }
     HttpResponse::PaymentRequired()

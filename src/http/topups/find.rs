@@ -18,7 +18,7 @@ use crate::http::{Code, Problem};
 use crate::x402::topup::TopupRecord;
 use crate::x402::{Address, Nonce};
 
-use super::answer::{self, Standing, TopupView};
+use super::answer::{self, Share, Standing, TopupView};
 use super::problem;
 
 /// How many top-ups of one transaction are shown.
@@ -73,7 +73,8 @@ pub async fn find_topups(
     let records = found(&state, &query.0, caller).await?;
     let mut views = Vec::new();
     for record in &records {
-        views.push(answer::view(&state, record, caller, Standing::Looked).await?);
+        let share = Share::of(record, caller, Standing::Looked);
+        views.push(answer::view(&state, record, share).await?);
     }
     Ok(HttpResponse::Ok().json(Page::cut(views, SHOWN_MAX, |view| view.topup_id.clone())))
 }

@@ -22,13 +22,13 @@ use crate::http::extract::{ApiPath, OptionalIdempotencyHeader, RawBody};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 use crate::ledger::{self, SubmitError};
-use crate::x402::topup::{PayError, Payee, TopupRecord, TopupState};
+use crate::x402::topup::{Outcome, PayError, Payee, TopupRecord, TopupState};
 use crate::x402::{Mismatch, Payment, Version};
 
 pub use answer::TopupView;
 pub use find::find_topups;
 
-use answer::Standing;
+use answer::{Share, Standing};
 use challenge::Trouble;
 
 /// What to buy. An empty body buys the default amount.
@@ -61,7 +61,8 @@ pub struct TopupRequest {
     ),
     responses(
         (status = 200, description = "Credited; the receipt is in PAYMENT-RESPONSE", body = TopupView),
-        (status = 202, description = "The outcome is not known yet: ask status_url, do not pay again",
+        (status = 202, description = "The outcome is not known yet, or the chain has dropped the \
+            settlement: ask status_url, do not pay again",
             body = TopupView),
         (status = 402, description = "Payment required: x402 terms", body = Object),
         (status = 409, response = Problem),
@@ -103,7 +104,7 @@ pub async fn topup(
                 }
                 return paid(&state, &request, &body, payment, caller).await;
             }
-            if matches!(record.state, TopupState::Refused | TopupState::Rejected) {
+            if record.outcome() == Outcome::NotTaken {
                 // What a backup has as not taken may have been taken since.
                 state.topups.refuse_while_restored().await.map_err(problem)?;
             }
@@ -144,7 +145,11 @@ async fn paid(
     let record = state.topups.settle(checked, payee, key).await.map_err(problem)?;
     // The answer may be another payment's, under the same idempotency key.
     let own = (&record.payer, &record.nonce) == (&identity.payer, &identity.nonce);
-    let standing = if own && !payee.named { Standing::Brought } else { Standing::Replayed };
+    let standing = match (own, payee.named) {
+        (true, false) => Standing::Brought,
+        (true, true) => Standing::Gave,
+        (false, _) => Standing::Replayed,
+    };
     present(state, record, caller.as_ref(), Shown { version, standing }).await
 }
 
@@ -168,7 +173,8 @@ pub async fn get_topup(
 ) -> Result<HttpResponse, Problem> {
     let record = state.topups.record(path.0).await.map_err(problem)?;
     let record = record.ok_or_else(|| Problem::new(Code::NotFound).field("topup_id"))?;
-    let view = answer::view(&state, &record, caller.0.as_ref(), Standing::Looked).await?;
+    let share = Share::of(&record, caller.0.as_ref(), Standing::Looked);
+    let view = answer::view(&state, &record, share).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
@@ -257,29 +263,25 @@ async fn present(
     shown: Shown,
 ) -> Result<HttpResponse, Problem> {
     let Shown { version, standing } = shown;
+    let share = Share::of(&record, caller, standing);
     if caller.is_some_and(|caller| caller.account != record.account) {
         return Err(Problem::new(Code::PaymentBoundElsewhere));
     }
     let receipt = (answer::receipt_header(version), answer::receipt(&record, version));
-    let reason = record.reason.clone().unwrap_or_default();
-    match record.state {
-        TopupState::Credited => {
-            let view = answer::view(state, &record, caller, standing).await?;
+    match record.outcome() {
+        Outcome::Credited => {
+            let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Ok().insert_header(receipt).json(view))
         }
-        TopupState::Claimed
-        | TopupState::Settling
-        | TopupState::Settled
-        | TopupState::Unknown
-        | TopupState::Parked => {
-            let view = answer::view(state, &record, caller, standing).await?;
+        Outcome::Open => {
+            let view = answer::view(state, &record, share).await?;
             Ok(HttpResponse::Accepted()
                 .insert_header(receipt)
                 .insert_header((header::RETRY_AFTER, "2"))
                 .insert_header((header::LOCATION, view.status_url.clone()))
                 .json(view))
         }
-        TopupState::Refused if answer::is_outage(&reason) => {
+        Outcome::NotTaken if answer::is_outage(&record) => {
             let url = state.url(&format!("/api/v1/topups/{}", record.id));
             Err(Problem::new(Code::FacilitatorUnavailable)
                 .detail("nothing was sent and nothing was taken; send the same payment again")
@@ -287,9 +289,9 @@ async fn present(
                 .with("status_url", url)
                 .retry_after(2))
         }
-        TopupState::Refused | TopupState::Rejected => {
+        Outcome::NotTaken => {
             let terms = state.topups.terms(record.amount);
-            let mut response = challenge::terms(&terms, Trouble::Payment(&record));
+            let mut response = challenge::terms(&terms, Trouble::Payment(&record, share));
             response.headers_mut().insert(receipt.0.clone(), answer::header_value(receipt.1));
             Ok(response)
         }

@@ -79,7 +79,8 @@ pub enum Trace {
     },
 }
 
-/// Why the chain could not be read. The node's address is left out, since it may carry a key.
+/// Why the chain could not be read. The node's address is left out, since it may carry a key. What the
+/// node says may carry one too: customers are told [`ChainError::reason`].
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The node's address is not one.
@@ -123,6 +124,19 @@ pub enum ChainError {
         /// What is wrong with the answer.
         what: &'static str,
     },
+}
+
+impl ChainError {
+    /// What kind of failure it is, in words of our own.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Address | Self::Client(_) | Self::Argument(_) => "node_not_asked",
+            Self::Unreachable { .. } => "node_unreachable",
+            Self::Refused { .. } => "node_refused",
+            Self::WrongChain { .. } => "node_of_another_chain",
+            Self::Unreadable { .. } => "node_unreadable",
+        }
+    }
 }
 
 /// A chain that can be read.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::ground::{Amount, BookId, Clock, Entropy};
 use crate::ledger::{Engine, is_restored};
@@ -42,7 +42,7 @@ use super::{Address, Matched, Payment, PaymentIdentity, Terms, Window, match_pay
 pub use confirm::{SettlementRecord, SettlementStanding, Sighting};
 pub use error::PayError;
 pub use operator::{Ruled, Ruling, RulingError};
-pub use record::{AuditEntry, TopupRecord};
+pub use record::{AuditEntry, Outcome, TopupRecord};
 pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
 pub use settings::{Resolving, TopupSettings};
@@ -69,6 +69,8 @@ struct Inner {
     runtime: Handle,
     /// How many run.
     running: watch::Sender<usize>,
+    /// For as many as the resolver works on at once.
+    room: Arc<Semaphore>,
 }
 
 /// A payment that answers our terms and was signed by its payer, as far as can be known before it
@@ -142,6 +144,7 @@ impl TopUps {
             settings,
             runtime,
             running,
+            room: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }))
     }
 

@@ -4,10 +4,21 @@ use serde_json::Value;
 use crate::ground::{Amount, BookId, TopupId};
 use crate::x402::Version;
 
-use super::TopupState;
+use super::{SettlementStanding, TopupState};
 
 /// Why a payment was left unsent: its idempotency key names another top-up.
 pub(super) const SET_ASIDE: &str = "idempotency_key_used";
+
+/// What a payment came to, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its credits are the account's.
+    Credited,
+    /// It is not known yet, or may still change: nobody shall pay again for it.
+    Open,
+    /// Nothing was taken for it.
+    NotTaken,
+}
 
 /// A top-up as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,12 +53,51 @@ pub struct TopupRecord {
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub credited_at: Option<DateTime<Utc>>,
+    /// How its settlement stands on the chain since, where one is read.
+    pub standing: Option<SettlementStanding>,
 }
 
 impl TopupRecord {
     /// Whether it was left unsent because its idempotency key names another top-up.
     pub fn is_set_aside(&self) -> bool {
         self.state == TopupState::Refused && self.reason.as_deref() == Some(SET_ASIDE)
+    }
+
+    /// Whether the chain has dropped its settlement, so that its credits are taken back.
+    pub fn is_voided(&self) -> bool {
+        self.standing.is_some_and(SettlementStanding::is_void)
+    }
+
+    /// What it is called where it is shown: its state, or `voided`, which is no state but follows from
+    /// how its settlement stands.
+    pub fn status(&self) -> &'static str {
+        if self.is_voided() { "voided" } else { self.state.name() }
+    }
+
+    /// Why its credits are not the account's, where that is known.
+    pub fn reason(&self) -> Option<&str> {
+        if self.is_voided() { Some("settlement_voided") } else { self.reason.as_deref() }
+    }
+
+    /// What the payment came to.
+    pub fn outcome(&self) -> Outcome {
+        use SettlementStanding as S;
+        match self.state {
+            TopupState::Credited => match self.standing {
+                None | Some(S::Seen | S::Missing | S::Confirmed | S::Reinstated) => {
+                    Outcome::Credited
+                }
+                // What the chain dropped, it may still take up.
+                Some(S::Void | S::Returned) => Outcome::Open,
+                Some(S::Lost) => Outcome::NotTaken,
+            },
+            TopupState::Claimed
+            | TopupState::Settling
+            | TopupState::Settled
+            | TopupState::Unknown
+            | TopupState::Parked => Outcome::Open,
+            TopupState::Refused | TopupState::Rejected => Outcome::NotTaken,
+        }
     }
 }
 

@@ -5,9 +5,12 @@
 //! authorization is unused. Without one the facilitator is asked with the identical payload until it
 //! says, or until the top-up is parked. An outcome is never guessed.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::ground::BookId;
 use crate::ledger::is_restored;
@@ -18,7 +21,7 @@ use super::settle::USED_BEFORE;
 use super::step::{Note, Step};
 use super::store;
 use super::verdict::{Verdict, judge};
-use super::{Inner, PayError, TopUps, TopupEvent, TopupState};
+use super::{Inner, PayError, Running, TopUps, TopupEvent, TopupState};
 
 /// How long before its top-up an authorization may have been used: it lives no longer than a day.
 const LOOK_BACK: TimeDelta = TimeDelta::hours(25);
@@ -42,25 +45,46 @@ pub struct Standing {
 }
 
 impl TopUps {
-    /// How many top-ups one step takes up.
-    pub const STEP_MAX: u8 = 32;
+    /// How many top-ups are worked on at once.
+    pub(super) const AT_ONCE: usize = 32;
 
-    /// Takes up what is due. Replicas share the work: taking a row up moves its time on, in one
-    /// statement. Returns how many it took up; none while a restored ledger is not confirmed.
-    pub async fn resolve_step(&self) -> Result<usize, PayError> {
+    /// Takes up what is due and there is room for, each top-up in a task of its own, so that one that
+    /// waits for the facilitator keeps nobody else waiting; with no room at all it waits for some.
+    /// Replicas share the work: taking a row up moves its time on, in one statement. Returns the
+    /// tasks; none while a restored ledger is not confirmed.
+    pub async fn take_up_due(&self) -> Result<Vec<JoinHandle<Result<(), PayError>>>, PayError> {
         let inner = &self.0;
+        let room = Arc::clone(&inner.room).acquire_owned().await;
+        let mut rooms = vec![room.map_err(|_| PayError::Interrupted)?];
+        while let Ok(room) = Arc::clone(&inner.room).try_acquire_owned() {
+            rooms.push(room);
+        }
         if is_restored(&inner.pool).await? {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let at = inner.clock.now();
         let read: Vec<_> = inner.chains.iter().map(|(network, _)| (*network).to_owned()).collect();
-        let limit = i64::from(Self::STEP_MAX);
+        let limit = i64::try_from(rooms.len()).unwrap_or(1);
         let due = store::take_due(&inner.pool, at, inner.lease_end(at), &read, limit).await?;
-        let count = due.len();
-        // At once, so that one that waits for the facilitator keeps nobody else waiting.
-        let steps = due.into_iter().map(|due| inner.resolve(due));
-        let results = join_all(steps).await;
-        results.into_iter().collect::<Result<(), _>>()?;
+        let tasks = due.into_iter().zip(rooms).map(|(due, room)| {
+            let (topups, running) = (self.clone(), Running::begin(&inner.running));
+            inner.runtime.spawn(async move {
+                let _kept = (room, running);
+                let id = due.case.id;
+                let done = topups.0.resolve(due).await;
+                done.inspect_err(|error| tracing::warn!(topup.id = %id, %error, "not resolved"))
+            })
+        });
+        Ok(tasks.collect())
+    }
+
+    /// Takes up what is due, and waits until all of it is done. Returns how many it took up.
+    pub async fn resolve_step(&self) -> Result<usize, PayError> {
+        let tasks = self.take_up_due().await?;
+        let count = tasks.len();
+        for done in join_all(tasks).await {
+            done.map_err(|_| PayError::Interrupted)??;
+        }
         Ok(count)
     }
 

@@ -32,6 +32,9 @@ pub struct TopupSettings {
 pub struct Resolving {
     /// How long the chain is asked for a receipt before the outcome counts as unknown.
     pub receipt_wait: Duration,
+    /// How soon the chain is looked at for what has just become unknown: about one block, and never
+    /// later than the first pause.
+    pub first_look: Duration,
     /// The first pause between two looks at one top-up. It grows to 64 times as many.
     pub backoff: Duration,
     /// How long after its window, by the chain's time, a payment without a trace there is rejected.
@@ -46,6 +49,7 @@ impl Default for Resolving {
     fn default() -> Self {
         Self {
             receipt_wait: Duration::from_secs(10),
+            first_look: Duration::from_secs(2),
             backoff: Duration::from_secs(10),
             margin: TimeDelta::seconds(300),
             park_after: TimeDelta::seconds(3600),
@@ -55,6 +59,11 @@ impl Default for Resolving {
 }
 
 impl Resolving {
+    /// How long to wait before the chain is looked at for the first time.
+    pub(super) fn first_pause(&self) -> TimeDelta {
+        TimeDelta::from_std(self.first_look.min(self.backoff)).unwrap_or(TimeDelta::zero())
+    }
+
     /// How long to wait before one looks again at what has been open for so long: as long again,
     /// within bounds.
     pub(super) fn pause(&self, open_for: TimeDelta) -> TimeDelta {

@@ -86,7 +86,7 @@ impl Inner {
                 }
                 Err(error) => {
                     tracing::warn!(topup.id = %case.id, %error, "chain cannot be read");
-                    let failed = self.note("chain", json!({ "error": error.to_string() }));
+                    let failed = self.note("chain", json!({ "error": error.reason() }));
                     return self.refuse(case, from, "chain_unavailable", vec![failed]).await;
                 }
             }

@@ -97,6 +97,9 @@ impl Inner {
             TopupState::Settled => Some(at),
             // Nothing was asked yet.
             TopupState::Unknown if from == TopupState::Claimed => Some(at),
+            TopupState::Unknown if watched && from == TopupState::Settling => {
+                Some(after(at, self.settings.resolving.first_pause()))
+            }
             TopupState::Unknown | TopupState::Parked => Some(later()),
             // What was given up without looking at the chain may be found there all the same.
             TopupState::Refused => watched.then(later),

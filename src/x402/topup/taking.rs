@@ -124,6 +124,7 @@ impl TopUps {
             return Ok(None);
         }
         let mut first = self.of_holder(holder).await?.ok_or(PayError::KeyInFlight)?;
+        let own = self.of_holder(ours).await?.ok_or(PayError::KeyInFlight)?;
         for _ in 0..SUPERSEDED_MAX {
             if let Some(next) = first.superseded_by {
                 if next.0 == ours.subject {
@@ -145,7 +146,11 @@ impl TopUps {
             }
             let again = self.record(first.id).await?.ok_or(PayError::KeyInFlight)?;
             if again == first {
-                // It is ours that has been superseded.
+                // It is ours that has been superseded: just now, so that whoever did it is about to
+                // send the other one, or long ago.
+                if own.superseded_by.is_none() {
+                    return Err(PayError::KeyInFlight);
+                }
                 break;
             }
             first = again;

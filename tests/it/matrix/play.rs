@@ -174,7 +174,7 @@ impl Game<'_> {
         let coming = answer.header("retry-after").is_some();
         match answer.status {
             200 => {
-                let right = told("status") == "credited" && told("credited") == "1.00";
+                let right = told("status") == "credited" && told("amount") == "1.00";
                 self.expect(right, || format!("200 with {body}"));
                 let moved = self.moved().await || self.ending == Ending::Untold;
                 self.expect(moved, || "credited before the money moved".to_owned());

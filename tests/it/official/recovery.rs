@@ -120,7 +120,8 @@ async fn works_again(stage: &mut Stage, other: &TestDatabase, lost: &serde_json:
     sent["url"] = json!(format!("{}{TOPUP}", stage.service.url));
     let again = stage.replay(&sent, None).await;
     assert_eq!(again["status"], 200, "{again}");
-    assert_eq!(body_of(&again)["credited"], "2.50");
+    let body = body_of(&again);
+    assert_eq!([&body["status"], &body["amount"]], ["credited", "2.50"], "{body}");
     let wallet: i64 = sqlx::query_scalar(
         "select prepaid from book join account using (slot, book_id) where wallet = $1",
     )

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bursar::x402::wire::SettleResponse;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::copy_bidirectional;
@@ -13,6 +14,13 @@ use crate::support::postgres::{TestDatabase, run};
 use crate::support::service::{Service, assert_checks};
 
 const CONFIRMATIONS: u64 = 4;
+
+const VOIDED: &str = "settlement_voided";
+
+/// What is told of a void settlement under this status.
+fn voided(status: u16) -> (Value, Value, Option<String>) {
+    (json!(status), json!("voided"), Some(VOIDED.to_owned()))
+}
 
 impl Stage {
     /// A stage where settlements are followed over a few blocks, with paid credits alone.
@@ -83,6 +91,23 @@ impl Stage {
         });
         let topup = waited.await;
         topup.unwrap_or_else(|_| panic!("never {standing}:\n{}", self.service.log.lock().unwrap()))
+    }
+
+    /// Shows a payment again, without a key, and looks it up; returns what the replay says, which is
+    /// the same in its answer, in its receipt and in the look.
+    async fn told(&mut self, paid: &Paid) -> (Value, Value, Option<String>) {
+        let replay = self.replay(&paid_request(&paid.bought), None).await;
+        let receipt = replay["headers"]["payment-response"].as_str().unwrap();
+        let receipt: SettleResponse =
+            bursar::x402::header::decode::<Value>(receipt).unwrap().try_into().unwrap();
+        let path = format!("/api/v1/topups/{}", paid.id);
+        let (_, look) = self.service.ask("GET", &path, None, None, None).await;
+        assert_eq!(look.get("settlement"), None, "{look}");
+        if replay["status"] != 402 {
+            assert_eq!(body_of(&replay), look);
+        }
+        assert_eq!(receipt.success, look["status"] == "credited", "{look}");
+        (replay["status"].clone(), look["status"].clone(), receipt.error_reason)
     }
 
     async fn balances(&self) -> [String; 4] {
@@ -164,6 +189,10 @@ fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
         assert_eq!(stage.balances().await, ["5.00", "3.00", "2.00", "0.00"]);
         stage.grow(CONFIRMATIONS).await;
         let gone = stage.settlement(&paid, "void").await;
+        assert_eq!(gone["status"], "voided");
+        assert_eq!((&gone["credited"], &gone["reason"]), (&json!("0.00"), &json!(VOIDED)));
+        // Nobody is told that it is credited, and nobody is asked to pay again.
+        assert_eq!(stage.told(&paid).await, voided(202));
         assert_eq!(stage.balances().await, ["0.00", "0.00", "2.00", "2.00"]);
         let credits = stage.service.get("/api/v1/credits", &key).await;
         assert_eq!((&credits["frozen"], &credits["paid"]), (&json!(true), &json!("0.00")));
@@ -196,13 +225,36 @@ fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
         stage.rpc("eth_sendRawTransaction", json!([paid.raw])).await;
         let back = stage.settlement(&paid, "returned").await;
         assert_eq!(back["settlement"]["sightings"], 2);
+        assert_eq!(stage.told(&paid).await, voided(202));
         assert_eq!(stage.balances().await, ["0.00", "0.00", "0.00", "0.00"]);
         stage.grow(CONFIRMATIONS).await;
         stage.settlement(&paid, "reinstated").await;
+        assert_eq!(stage.told(&paid).await, (json!(200), json!("credited"), None));
         assert_eq!(stage.balances().await, ["5.00", "5.00", "0.00", "0.00"]);
         assert_eq!(stage.received().await, 5_000_000);
         let credits = stage.service.get("/api/v1/credits", &key).await;
         assert_eq!(credits["frozen"], true, "only the operator lets it go on");
+        assert_checks(&db.url(bursar::db::managed::Role::Service));
+    });
+}
+
+#[test]
+fn a_settlement_that_can_no_longer_come_may_be_paid_anew() {
+    run(|db| async move {
+        let mut stage = Stage::set_for_reorgs(&db).await;
+        let (_, key) = stage.service.sign_up().await;
+        let paid = stage.paid(&key).await;
+        stage.settlement(&paid, "seen").await;
+        stage.reorganize(&paid, 3).await;
+        stage.settlement(&paid, "missing").await;
+        stage.grow(CONFIRMATIONS).await;
+        stage.settlement(&paid, "void").await;
+        stage.rpc("evm_increaseTime", json!([86_400])).await;
+        stage.grow(1).await;
+        let lost = stage.settlement(&paid, "lost").await;
+        assert_eq!((&lost["status"], &lost["reason"]), (&json!("voided"), &json!(VOIDED)));
+        assert_eq!(stage.told(&paid).await, voided(402));
+        assert_eq!(stage.received().await, 0);
         assert_checks(&db.url(bursar::db::managed::Role::Service));
     });
 }

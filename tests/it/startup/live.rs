@@ -188,8 +188,7 @@ async fn refuses_wrong_settings(durable: &Durable) {
         (
             "BURSAR_FACILITATOR_URL",
             "http://facilitator.example.com",
-            "BURSAR_FACILITATOR_URL=\"http://facilitator.example.com\": live mode needs https"
-                .to_owned(),
+            "BURSAR_FACILITATOR_URL (hidden): live mode needs https".to_owned(),
         ),
         (
             "BURSAR_FACILITATOR_URL",

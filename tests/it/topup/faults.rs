@@ -32,10 +32,7 @@ fn failed(version: Version, reason: &str, transaction: &str) -> Value {
 /// Asserts a refusal after which the client may pay again, and returns its body.
 fn assert_refused(answer: &Answer, version: Version, reason: &str) -> Value {
     let body = answer.json(402);
-    assert_eq!(
-        [&body["error"], &body["reason"], &body["code"]],
-        [reason, reason, "payment_rejected"]
-    );
+    assert_eq!([&body["error"], &body["code"]], [reason, "payment_rejected"]);
     assert!(body["topup_id"].as_str().unwrap().starts_with("top_"), "{body}");
     assert_eq!(body["accepts"][0]["maxAmountRequired"], "1000000");
     let terms: Value = header::decode(answer.header("payment-required").unwrap()).unwrap();
@@ -144,11 +141,11 @@ fn a_refusal_before_the_broadcast_is_final() {
             stage.front.next("settle", Act::say(Says::This(400, refusal.to_string())));
             let sent = stage.front.seen("settle").len();
             let refused = assert_refused(&stage.pay(&signed, "", "1.00").await, version, reason);
+            assert_eq!(refused["reason"], reason);
             let again = assert_refused(&stage.pay(&signed, "", "1.00").await, version, reason);
-            assert_eq!(again["topup_id"], refused["topup_id"]);
+            assert_eq!((&again["topup_id"], again.get("reason")), (&refused["topup_id"], None));
             assert_eq!(stage.resolve().await, 0);
-            let path = format!("/api/v1/topups/{}", refused["topup_id"].as_str().unwrap());
-            let known = stage.api.get(&path, "").await.json(200);
+            let known = stage.told(&refused).await;
             assert_eq!([&known["status"], &known["reason"]], ["rejected", reason]);
             assert_eq!(stage.front.seen("settle").len(), sent + 1);
             let fresh = stage.sign(version, "1.00").await;

@@ -4,8 +4,9 @@ use bursar::x402::Version::{V1, V2};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use super::buyer::Buyer;
 use super::front::{Act, Says};
-use super::{Stage, VERSIONS, assert_unknown};
+use super::{Stage, VERSIONS, assert_unknown, fund};
 use crate::support::postgres::run;
 
 const NAME: &str = "purchase-0123456789";
@@ -204,5 +205,64 @@ fn a_name_whose_first_payment_was_never_sent_is_free_for_the_next() {
         }
         assert_eq!(stage.front.seen("settle").len(), 1);
         stage.holds("1.00").await;
+    });
+}
+
+#[test]
+fn two_payments_cannot_take_each_others_place() {
+    run(|db| async move {
+        let stage = Stage::set(db).await;
+        let customer = stage.api.signup(json!([])).await;
+        for round in 0..4 {
+            let buyer = Buyer::new(20 + u8::try_from(round).unwrap());
+            // Each has a name of its own, and the wallet could pay neither.
+            let names = [0, 1].map(|one| format!("purchase-{round}-{one}"));
+            let mut signed = Vec::new();
+            for name in &names {
+                let payment = stage.sign_by(&buyer, VERSIONS[round % 2], "1.00").await;
+                let headers = [("idempotency-key", name.as_str())];
+                stage.send(&payment, &customer.key, BODY, &headers).await.json(402);
+                signed.push(payment);
+            }
+            fund(&stage.api, &buyer, "2.00").await;
+            // Each comes again under the name of the other, and both at once.
+            let (owner, service) = (&stage.api.database.owner, &stage.api.database.service);
+            let mut held = owner.begin().await.unwrap();
+            let lock = "select from topup where state = 'refused' for no key update";
+            sqlx::query(lock).execute(&mut *held).await.unwrap();
+            let crosswise = [(0, 1), (1, 0)].map(|(payment, name): (usize, usize)| {
+                let (signed, name) = (&signed[payment], names[name].clone());
+                let (stage, key) = (&stage, &customer.key);
+                async move {
+                    let headers = [("idempotency-key", name.as_str())];
+                    stage.send(signed, key, BODY, &headers).await
+                }
+            });
+            let let_go = async {
+                let waiting = "select count(*) from pg_stat_activity
+                               where datname = current_database() and wait_event_type = 'Lock'";
+                while sqlx::query_scalar::<_, i64>(waiting).fetch_one(service).await.unwrap() < 2 {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                held.commit().await.unwrap();
+            };
+            let (answers, ()) = tokio::join!(join_all(crosswise), let_go);
+            assert!(answers.iter().any(|answer| answer.status == 200), "{answers:?}");
+            for answer in answers.iter().filter(|answer| answer.status != 200) {
+                answer.problem(409, "idempotency_in_flight");
+            }
+            let mut ids = Vec::new();
+            for payment in &signed {
+                let paid = stage.pay(payment, &customer.key, "1.00").await.json(200);
+                ids.push(paid["topup_id"].clone());
+            }
+            assert_eq!(ids[0], ids[1], "one took the place of the other");
+            assert_eq!(stage.front.seen("settle").len(), round + 1);
+        }
+        let taken = "select count(*) from topup where superseded_by is not null";
+        let taken: i64 =
+            sqlx::query_scalar(taken).fetch_one(&stage.api.database.owner).await.unwrap();
+        assert_eq!(taken, 4);
+        stage.holds("4.00").await;
     });
 }

@@ -80,6 +80,53 @@ fn a_payment_on_the_chain_is_credited_whatever_the_facilitator_says() {
 }
 
 #[test]
+fn the_chain_is_looked_at_after_a_block_and_then_less_often() {
+    run(|db| async move {
+        let (stage, node) = Stage::on_chain(db).await;
+        let pass = async |seconds: i64| {
+            stage.api.clock.advance(TimeDelta::seconds(seconds));
+            stage.api.topups.resolve_step().await.unwrap()
+        };
+        let lost = async || {
+            let signed = stage.funded(Version::V2, "1.00").await;
+            stage.front.next("settle", Act::twist(Says::Nothing));
+            assert_unknown(&stage.pay(&signed, "", "1.00").await, Version::V2);
+            signed
+        };
+        let signed = lost().await;
+        assert_eq!(pass(3).await, 1, "well before the first pause");
+        stage.pay(&signed, "", "1.00").await.json(200);
+        let signed = lost().await;
+        node.set_down(true);
+        assert_eq!(pass(3).await, 1);
+        assert_eq!(pass(3).await, 0, "it backs off");
+        node.set_down(false);
+        assert_eq!(pass(8).await, 1);
+        stage.pay(&signed, "", "1.00").await.json(200);
+        stage.holds("2.00").await;
+    });
+}
+
+#[test]
+fn what_a_node_says_of_its_failure_is_not_told_to_the_customer() {
+    run(|db| async move {
+        let (stage, node) = Stage::on_chain(db).await;
+        let customer = stage.api.signup(json!([])).await;
+        let signed = stage.funded(Version::V2, "1.00").await;
+        node.set_down(true);
+        let away = stage.pay(&signed, &customer.key, "1.00").await;
+        let away = away.problem(503, "facilitator_unavailable");
+        let path = format!("/api/v1/topups/{}", away["topup_id"].as_str().unwrap());
+        let told = stage.api.get(&path, &customer.key).await.json(200);
+        assert_eq!(told["audit"][0]["kind"], "chain");
+        let reason = told["audit"][0]["detail"]["error"].as_str().unwrap();
+        assert!(["node_unreachable", "node_refused"].contains(&reason), "{told}");
+        assert_eq!(told["audit"][0]["detail"], json!({ "error": reason }));
+        stage.holds("0").await;
+    });
+}
+
+#[test]
 fn a_rejection_that_the_chain_disproves_is_credited() {
     run(|db| async move {
         let (stage, _) = Stage::on_chain(db).await;
@@ -118,7 +165,7 @@ fn what_left_no_trace_is_rejected_when_its_window_is_over_and_not_before() {
         node.set_down(false);
         assert_eq!(stage.resolve().await, 1);
         assert_eq!(stage.front.seen("settle").len(), 1);
-        let over = stage.shown(&open).await;
+        let over = stage.told(&open).await;
         assert_eq!([&over["status"], &over["reason"]], ["rejected", "authorization_expired"]);
         assert_eq!(stage.pay(&signed, "", "1.00").await.json(402)["code"], "payment_rejected");
         // In its window it is sent again.
@@ -151,7 +198,7 @@ fn what_was_canceled_or_used_elsewhere_is_rejected_once_that_stays() {
             assert_eq!(stage.shown(&open).await["status"], "unknown", "too few confirmations");
             node.set_above(12);
             assert_eq!(stage.resolve().await, 1);
-            let over = stage.shown(&open).await;
+            let over = stage.told(&open).await;
             assert_eq!([&over["status"], &over["reason"]], ["rejected", reason]);
             stage.pay(&signed, "", "1.00").await.json(402);
         }
@@ -210,12 +257,12 @@ fn a_payment_that_somebody_else_brought_is_the_wallets_only() {
         assert!(stage.front.seen("settle").is_empty());
         for signed in [&shown, &refused] {
             let paid = stage.pay(signed, "", "1.00").await.json(200);
-            assert_eq!(paid["credited"], "1.00");
+            assert_eq!(paid["status"], "credited");
             let stolen = stage.pay(signed, &thief.key, "1.00").await;
             stolen.problem(409, "payment_bound_elsewhere");
         }
         assert_eq!(stage.paid_credits(&thief.key).await, "0.00");
-        assert_eq!(stage.shown(&open).await["reason"], "used_before");
+        assert_eq!(stage.told(&open).await["reason"], "used_before");
         stage.holds("2.00").await;
     });
 }

@@ -72,7 +72,7 @@ fn a_refusal_takes_nothing_and_the_next_payment_goes_through() {
             for _ in 0..2 {
                 let refused = stage.pay(&signed, "", "1.00").await.json(402);
                 assert_eq!(
-                    [&refused["code"], &refused["reason"]],
+                    [&refused["code"], &refused["error"]],
                     ["payment_rejected", "insufficient_funds"]
                 );
             }

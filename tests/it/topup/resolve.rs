@@ -32,7 +32,7 @@ fn after_an_unknown_outcome_a_refusal_is_not_believed() {
                 stage.front.next("settle", Act::say(Says::json(&refusal)));
                 assert_eq!(stage.resolve().await, 1);
                 let body = assert_unknown(&stage.pay(&signed, "", "1.00").await, version);
-                assert_eq!(body["reason"], reason);
+                assert_eq!(stage.told(&body).await["reason"], reason);
             }
             stage.front.close().await;
             assert_eq!(stage.resolve().await, 1);
@@ -113,6 +113,38 @@ fn one_that_hangs_keeps_no_other_waiting() {
 }
 
 #[test]
+fn a_step_goes_on_while_one_of_an_earlier_step_hangs() {
+    run(|db| async move {
+        let stage = Stage::set(db).await;
+        let mut payments = Vec::new();
+        let mut hanging = Vec::new();
+        for turn in 0..2 {
+            let signed = stage.funded(Version::V2, "1.00").await;
+            stage.front.next("settle", Act::say(Says::Nothing));
+            assert_unknown(&stage.pay(&signed, "", "1.00").await, Version::V2);
+            payments.push(signed);
+            if turn == 0 {
+                stage.front.next("settle", Act::hold());
+                stage.api.clock.advance(chrono::TimeDelta::seconds(11));
+                hanging = stage.api.topups.take_up_due().await.unwrap();
+                assert_eq!(hanging.len(), 1);
+                stage.front.arrived("settle", 2).await;
+            }
+        }
+        stage.api.clock.advance(chrono::TimeDelta::seconds(11));
+        assert_eq!(stage.api.topups.resolve_step().await.unwrap(), 1);
+        stage.pay(&payments[1], "", "1.00").await.json(200);
+        assert_unknown(&stage.pay(&payments[0], "", "1.00").await, Version::V2);
+        stage.front.release();
+        for task in hanging {
+            task.await.unwrap().unwrap();
+        }
+        stage.pay(&payments[0], "", "1.00").await.json(200);
+        stage.holds("2.00").await;
+    });
+}
+
+#[test]
 fn a_used_authorization_credits_nobody_but_the_wallet_that_signed_it() {
     run(|db| async move {
         let stage = Stage::set(db).await;
@@ -150,7 +182,7 @@ fn a_used_authorization_credits_nobody_but_the_wallet_that_signed_it() {
             stolen.problem(409, "payment_bound_elsewhere");
             for signed in [&first, &second] {
                 let shown = stage.pay(signed, "", "1.00").await.json(200);
-                assert_eq!(shown["credited"], "1.00", "{shown}");
+                assert_eq!(shown["status"], "credited", "{shown}");
                 assert_ne!(shown["topup_id"], told["topup_id"]);
             }
         }

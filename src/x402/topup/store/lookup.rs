@@ -3,7 +3,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ground::{BookId, TopupId};
-use crate::x402::topup::{AuditEntry, TopupRecord, TopupState};
+use crate::x402::topup::{AuditEntry, SettlementStanding, TopupRecord, TopupState};
 
 use super::{amount, version};
 
@@ -32,6 +32,7 @@ struct Row {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     credited_at: Option<DateTime<Utc>>,
+    standing: Option<String>,
 }
 
 impl Row {
@@ -58,6 +59,7 @@ impl Row {
             created_at: self.created_at,
             updated_at: self.updated_at,
             credited_at: self.credited_at,
+            standing: self.standing.as_deref().and_then(SettlementStanding::from_name),
         })
     }
 }
@@ -69,7 +71,9 @@ macro_rules! records {
             Row,
             "select topup_id, book_id, state, amount, x402_version, network, asset, payer, nonce,
                     pay_to, valid_before, keyed, settlement_tx, reason, attempt, sent_at, next_at,
-                    superseded_by, created_at, updated_at, credited_at
+                    superseded_by, created_at, updated_at, credited_at,
+                    (select s.standing from settlement s where s.slot = topup.slot
+                       and s.book_id = topup.book_id and s.topup_id = topup.topup_id) as standing
              from topup where " + $condition,
             $($parameter),*
         )

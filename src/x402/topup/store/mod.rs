@@ -225,24 +225,41 @@ pub(super) async fn record(
 }
 
 /// Lets a payment take the place of one that was refused, for good: that can never be sent any more.
-/// False when it is not refused, or another one has its place already.
+/// False when it is not refused, or another one has its place already, or the payment's own.
+///
+/// Both rows are locked first, in one order: of two payments that would take each other's place at
+/// once, one does. Longer rings cannot close either, since the place of the last one is taken.
 pub(super) async fn supersede(
     pool: &PgPool,
     refused: &super::TopupRecord,
     by: TopupId,
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update topup set superseded_by = $4
-         where slot = $1 and book_id = $2 and topup_id = $3 and state = 'refused'
-           and superseded_by is null
-           and not exists (select from topup o where o.slot = $1 and o.topup_id = $4
-                             and o.superseded_by is not null)",
-        refused.account.slot().sql(),
-        refused.account.0,
+    let (slot, book) = (refused.account.slot().sql(), refused.account.0);
+    let mut tx = pool.begin().await?;
+    let both = sqlx::query_scalar!(
+        "select topup_id from topup
+         where slot = $1 and book_id = $2 and topup_id in ($3, $4) and superseded_by is null
+         order by topup_id for no key update",
+        slot,
+        book,
         refused.id.0,
         by.0
     )
-    .execute(pool)
+    .fetch_all(&mut *tx)
     .await?;
+    if both.len() != 2 {
+        return Ok(false);
+    }
+    let done = sqlx::query!(
+        "update topup set superseded_by = $4
+         where slot = $1 and book_id = $2 and topup_id = $3 and state = 'refused'",
+        slot,
+        book,
+        refused.id.0,
+        by.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
     Ok(done.rows_affected() == 1)
 }
