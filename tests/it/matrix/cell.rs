@@ -80,15 +80,21 @@ impl Cell {
         self.fault.ending(self.version, self.reads)
     }
 
+    /// Whether it ends when the chain's clock has passed the authorization's window.
+    pub fn outwaits_the_chain(self) -> bool {
+        self.reads && self.ending() == Ending::Rejected
+    }
+
+    /// Whether the authorization is good for a short time only, because the end of its window
+    /// belongs to the ending, and no chain tells it.
     pub fn is_short(self) -> bool {
-        self.ending().is_short()
+        !self.reads && self.ending().has_window()
     }
 }
 
 impl Ending {
-    /// Whether the authorization is good for a short time only, because the end of its window
-    /// belongs to the ending.
-    pub fn is_short(self) -> bool {
+    /// Whether the end of the authorization's window belongs to it.
+    pub fn has_window(self) -> bool {
         !matches!(self, Self::Credited | Self::Untold)
     }
 

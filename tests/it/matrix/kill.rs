@@ -130,7 +130,8 @@ async fn kill<'a>(site: &'a Site, shop: &'a Shop, step: Step) -> Vec<Game<'a>> {
 async fn game<'a>(site: &'a Site, shop: &'a Shop, step: Step, version: Version) -> Game<'a> {
     let begun = Instant::now();
     let ending = step.ending(shop.reads);
-    let payment = Payment::sign(site, shop, version, ending.is_short()).await;
+    let short = ending.has_window();
+    let payment = Payment::sign(site, shop, version, short).await;
     let (payer, nonce) = (payment.payer.clone(), payment.nonce.clone());
     let upstream = site.facilitator.clone();
     let route = Route::new(step.fault(), version, payer, nonce, upstream);
@@ -147,6 +148,7 @@ async fn game<'a>(site: &'a Site, shop: &'a Shop, step: Step, version: Version) 
         route,
         id: None,
         begun,
+        short,
         faults: Vec::new(),
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::buyer::{PRICE, Payment, SHORT_S};
 use super::cell::{Cell, Ending, Manner};
@@ -38,13 +38,30 @@ pub struct Played {
     pub faults: Vec<String>,
 }
 
-/// Plays cells together.
+/// Plays cells together. Those that wait for the end of a window on the chain begin with the others,
+/// and end when those have ended and the chain's clock was moved.
 pub async fn play_all(site: &Site, cells: &[Cell]) -> Vec<Played> {
-    let busy = Semaphore::new(BUSY);
-    join_all(cells.iter().map(|cell| play(site, *cell, &busy))).await
+    let (busy, (moved, clock)) = (Semaphore::new(BUSY), watch::channel(false));
+    let (waiting, others): (Vec<Cell>, Vec<Cell>) =
+        cells.iter().partition(|cell| cell.outwaits_the_chain());
+    let others = async {
+        let others = join_all(others.iter().map(|cell| play(site, *cell, &busy, None))).await;
+        site.chain.let_a_day_pass().await;
+        moved.send_replace(true);
+        others
+    };
+    let waiting = waiting.iter().map(|cell| play(site, *cell, &busy, Some(clock.clone())));
+    let (mut played, waited) = join(others, join_all(waiting)).await;
+    played.extend(waited);
+    played
 }
 
-async fn play(site: &Site, cell: Cell, busy: &Semaphore) -> Played {
+async fn play(
+    site: &Site,
+    cell: Cell,
+    busy: &Semaphore,
+    clock: Option<watch::Receiver<bool>>,
+) -> Played {
     let (shop, permit) = (site.shop(cell.reads), busy.acquire().await.unwrap());
     let begun = Instant::now();
     let payment = Payment::sign(site, shop, cell.version, cell.is_short()).await;
@@ -58,6 +75,7 @@ async fn play(site: &Site, cell: Cell, busy: &Semaphore) -> Played {
         route,
         id: None,
         begun,
+        short: cell.is_short(),
         faults: Vec::new(),
     };
     game.first(cell.manner).await;
@@ -67,6 +85,10 @@ async fn play(site: &Site, cell: Cell, busy: &Semaphore) -> Played {
         site.world.ask(request).await.unwrap();
     }
     drop(permit);
+    if let Some(mut clock) = clock {
+        clock.wait_for(|moved| *moved).await.unwrap();
+        game.begun = Instant::now();
+    }
     game.end().await
 }
 
@@ -97,6 +119,8 @@ pub struct Game<'a> {
     /// The top-up's id, once it was told.
     pub id: Option<String>,
     pub begun: Instant,
+    /// Whether its window has to end first.
+    pub short: bool,
     pub faults: Vec<String>,
 }
 
@@ -141,7 +165,7 @@ impl Game<'_> {
 
     /// Sends the same payment again and again until it has ended.
     async fn insist(&mut self) {
-        let (pause, mut patience) = if self.ending.is_short() {
+        let (pause, mut patience) = if self.short {
             (Duration::from_millis(1000), Duration::from_secs(SHORT_S))
         } else {
             (Duration::from_millis(200), Duration::ZERO)

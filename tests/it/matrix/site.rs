@@ -172,6 +172,12 @@ impl Ledger {
         }
     }
 
+    /// Moves the chain's clock past the end of every window.
+    pub async fn let_a_day_pass(&self) {
+        self.call("evm_increaseTime", json!([86_400])).await;
+        self.call("evm_mine", json!([])).await;
+    }
+
     async fn call(&self, method: &str, params: Value) -> Value {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let answer = self.client.post(&self.rpc).json(&body).send().await.unwrap();
