@@ -1,0 +1,11 @@
+//! SQL of this room.
+
+mod delivery;
+mod outbox;
+mod queue;
+mod webhook;
+
+pub(super) use delivery::*;
+pub(super) use outbox::*;
+pub(super) use queue::*;
+pub(super) use webhook::*;
