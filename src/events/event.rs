@@ -6,9 +6,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::{Builder, Uuid};
 
-use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, EventId, KeyId, LotId, TopupId, sha256,
-};
+use crate::ground::{Amount, BookId, ChargeId, CheckoutId, EventId, KeyId, LotId, TopupId, sha256};
 
 /// Every type of event, each with what it tells.
 pub const KINDS: &[(&str, &str)] = &[

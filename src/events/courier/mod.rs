@@ -52,11 +52,7 @@ pub struct CourierSettings {
 impl Default for CourierSettings {
     /// Eleven attempts within a little more than three days.
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(15),
-            backoff: Duration::from_secs(5),
-            attempts_max: 11,
-        }
+        Self { timeout: Duration::from_secs(15), backoff: Duration::from_secs(5), attempts_max: 11 }
     }
 }
 
@@ -119,7 +115,11 @@ impl Courier {
     }
 
     /// Claims as many webhooks as there is room for, and begins their turns.
-    async fn claim(&self, cipher: &Arc<SecretCipher>, at: DateTime<Utc>) -> Result<bool, EventError> {
+    async fn claim(
+        &self,
+        cipher: &Arc<SecretCipher>,
+        at: DateTime<Utc>,
+    ) -> Result<bool, EventError> {
         let room = self.turns.available_permits();
         if room == 0 {
             return Ok(false);

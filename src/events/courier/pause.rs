@@ -52,7 +52,8 @@ mod tests {
         }
         assert!((66..80).contains(&all.num_hours()), "{all}");
         assert!(again_at(at, backoff, i32::MAX, &entropy) - at <= TimeDelta::hours(27));
-        let rests = [1, 2, 3, 4, 5, i32::MAX].map(|n| (rest_until(at, backoff, n) - at).num_seconds());
+        let rests =
+            [1, 2, 3, 4, 5, i32::MAX].map(|n| (rest_until(at, backoff, n) - at).num_seconds());
         assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
     }
 }

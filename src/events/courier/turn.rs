@@ -98,8 +98,7 @@ impl Turn {
     async fn deliver(&self, page: &[Due], secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
         let mut rest = page.iter();
         let first = rest.by_ref().take(AT_ONCE);
-        let mut sent: FuturesUnordered<_> =
-            first.map(|due| self.attempt(due, secrets)).collect();
+        let mut sent: FuturesUnordered<_> = first.map(|due| self.attempt(due, secrets)).collect();
         let mut worst = Heard::Answer;
         while let Some(heard) = sent.next().await {
             worst = worst.max(heard?);

@@ -46,8 +46,9 @@ fn every_listed_refusal_was_seen(world: &World) {
 /// Otherwise a refusal would prove nothing: it could be for another reason than the spoiled one.
 async fn good_requests_are_good(world: &World) {
     let mut operations = world.document.operations();
-    // After a cancellation nothing more is delivered.
-    operations.sort_by_key(|operation| operation.path.ends_with("/cancel"));
+    // After a cancellation nothing more is delivered, and what is deleted is gone.
+    let last = |operation: &Operation| operation.path.ends_with("/cancel");
+    operations.sort_by_key(|operation| last(operation) || operation.method == "DELETE");
     for operation in operations {
         let answer = world.send("good", &world.good(&operation)).await;
         world.judge(&operation, &answer);
