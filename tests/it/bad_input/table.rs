@@ -228,6 +228,10 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
                 "%00",
             ],
             "account_id" => &["", "acc_1", "%00", "acc_zz"],
+            "type" => {
+                &["", "topup", "charge.", "Charge.captured", "%00", "charge.captured,lot.expired"]
+            }
+            "dead" => &["", "yes", "1", "TRUE", "%00"],
             "payment_id" => &["", "two%20words", "%00", "%C3%A9"],
             "payer" => &["", "0x1", "%00", "x", "0xzz"],
             "nonce" | "transaction" => &["", "0x1", "%00", "x", "0xzz"],
