@@ -19,6 +19,9 @@ create table webhook (
   not_before      timestamptz not null, -- until then somebody is sending, or the address is given a rest
   failures        integer     not null default 0,
   disabled_at     timestamptz,
+  low_balance     bigint check (low_balance > 0),  -- below this the account is told, once per crossing
+  low_told        boolean     not null default false,
+  low_times       integer     not null default 0,
   primary key (slot, book_id, webhook_id),
   constraint webhook_one_per_place unique (slot, book_id, place),
   constraint webhook_previous_ends check ((previous_secret is null) = (previous_until is null)),
@@ -26,9 +29,11 @@ create table webhook (
 ) with (fillfactor = 70);
 create index webhook_due on webhook (next_at) where disabled_at is null and next_at is not null;
 create index webhook_previous on webhook (previous_until) where previous_until is not null;
+create index webhook_low_balance on webhook (slot, book_id, webhook_id)
+  where low_balance is not null and disabled_at is null;
 grant select, insert, delete on webhook to bursar_service;
 grant update (secret, previous_secret, previous_until, spread_seq, replay_seq, replay_until, next_at,
-              not_before, failures, disabled_at) on webhook to bursar_service;
+              not_before, failures, disabled_at, low_told, low_times) on webhook to bursar_service;
 
 -- One event for one webhook. A replay makes it pending again.
 create table webhook_delivery (

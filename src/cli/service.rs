@@ -14,7 +14,7 @@ use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::{ManagedError, ManagedPostgres};
-use crate::events::Courier;
+use crate::events::{Courier, Watcher};
 use crate::finance::{DriftChecker, DriftSettings, Finance};
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
@@ -131,6 +131,7 @@ impl Service {
             confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
             courier: courier.clone(),
+            watcher: Watcher::new(events.clone(), engine.clone()),
             webhook_interval: settings.webhook.interval,
             pool: pool.clone(),
             engine: engine.clone(),

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
-use crate::events::Courier;
+use crate::events::{Courier, Watcher};
 use crate::finance::DriftChecker;
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
@@ -39,6 +39,7 @@ pub struct Tools {
     pub confirm_interval: Duration,
     pub accounts: Accounts,
     pub courier: Courier,
+    pub watcher: Watcher,
     pub webhook_interval: Duration,
     pub pool: PgPool,
     pub engine: Engine,
@@ -92,6 +93,11 @@ impl Workers {
             let courier = courier.clone();
             async move { courier.step().await.map_err(|e| e.to_string()) }
         });
+        let watcher = tools.watcher;
+        let watch = work("watcher", tools.webhook_interval, stopped.clone(), move || {
+            let watcher = watcher.clone();
+            async move { watcher.step().await.map_err(|e| e.to_string()) }
+        });
         let tidy = work("webhook tidier", TIDY_INTERVAL, stopped.clone(), move || {
             let courier = tidier.clone();
             async move { courier.forget_old().await.map_err(|e| e.to_string()) }
@@ -100,7 +106,7 @@ impl Workers {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        let tasks = vec![sweep, resolve, confirm, expire, deliver, tidy, forget];
+        let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, tidy, forget];
         Self { stop, tasks, careless: [checker, look] }
     }
 

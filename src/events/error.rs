@@ -1,4 +1,5 @@
 use crate::ground::CipherError;
+use crate::ledger::SubmitError;
 use crate::outbound::UrlFault;
 
 /// Why this floor refused, or could not answer.
@@ -20,6 +21,8 @@ pub enum EventError {
     Url(#[from] UrlFault),
     #[error("a secret cannot be read")]
     Secret(#[from] CipherError),
+    #[error("the ledger did not take the command")]
+    Ledger(#[from] SubmitError),
     #[error("the database did not answer")]
     Database(#[from] sqlx::Error),
 }

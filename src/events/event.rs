@@ -6,7 +6,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::{Builder, Uuid};
 
-use crate::ground::{Amount, BookId, ChargeId, CheckoutId, EventId, KeyId, LotId, TopupId, sha256};
+use crate::ground::{
+    Amount, BookId, ChargeId, CheckoutId, EventId, KeyId, LotId, TopupId, WebhookId, sha256,
+};
 
 /// Every type of event, each with what it tells.
 pub const KINDS: &[(&str, &str)] = &[
@@ -22,7 +24,9 @@ pub const KINDS: &[(&str, &str)] = &[
     ("result.released", "a result was rejected or not judged in time, and went back"),
     ("charge.captured", "accepted units were charged"),
     ("charge.reversed", "a charge was given back, whole or in part"),
+    ("lot.expiring", "credits expire within seven days"),
     ("lot.expired", "the rest of a grant of credits expired"),
+    ("balance.low", "what is available fell below the threshold of a webhook"),
 ];
 
 /// A type of event.
@@ -90,6 +94,9 @@ pub struct EventData {
     pub lot_id: Option<LotId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
+    /// The webhook whose threshold it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_id: Option<WebhookId>,
     /// How much was credited, charged or expired, as the ledger has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
@@ -148,6 +155,7 @@ fn data(kind: &str, subject: Uuid, amount: Option<i64>) -> EventData {
         Some("checkout" | "item" | "result") => data.checkout_id = Some(CheckoutId(subject)),
         Some("charge") => data.charge_id = Some(ChargeId(subject)),
         Some("lot") => data.lot_id = Some(LotId(subject)),
+        Some("balance") => data.webhook_id = Some(WebhookId(subject)),
         Some("grant") => data.key_id = Some(KeyId(subject)),
         Some(_) | None => {}
     }

@@ -1,7 +1,8 @@
 //! Telling what happened: the feed that an account reads, and webhooks that are called.
 //!
 //! Events are rows of the outbox, which the ledger writes in the transaction of what they tell, in
-//! each book's own gap-free order. Here they are only read.
+//! each book's own gap-free order. Here they are read. Those that nobody's act brings about, a low
+//! balance and credits that expire soon, a [`Watcher`] finds, and the ledger writes.
 //!
 //! A [`Courier`] makes deliveries of them, away from the money: each webhook knows up to which event
 //! that has been done, so that none is left out, and only books with webhooks are looked at. A delivery
@@ -16,10 +17,12 @@ mod error;
 mod event;
 mod secret;
 mod store;
+mod watch;
 mod webhooks;
 
 pub use courier::{Courier, CourierSettings};
 pub use error::EventError;
 pub use event::{Event, EventData, KINDS, Kind};
 pub use secret::WebhookSecret;
-pub use webhooks::{Delivery, Events, Feed, Replay, Standing, Webhook};
+pub use watch::Watcher;
+pub use webhooks::{Delivery, Events, Feed, NewWebhook, Replay, Standing, Webhook};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use crate::ground::{BookId, Clock, Entropy, EventId, SecretCipher, WebhookId};
+use crate::ground::{Amount, BookId, Clock, Entropy, EventId, SecretCipher, WebhookId};
 use crate::outbound::Caller;
 
 use super::{Event, EventError, Kind, WebhookSecret, store};
@@ -46,6 +46,8 @@ pub struct Webhook {
     pub url: String,
     /// The types of events that are sent; all when there is no list.
     pub types: Option<Vec<String>>,
+    /// When less than this is available, `balance.low` tells, once until it is more again.
+    pub low_balance: Option<Amount>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Until when the secret before the last rotation signs too.
@@ -54,6 +56,15 @@ pub struct Webhook {
     pub queued_seq: i64,
     /// Since when nothing is sent, because the receiver answered 410.
     pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// A webhook that is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct NewWebhook {
+    pub url: String,
+    /// All when there is no list.
+    pub types: Option<Vec<Kind>>,
+    pub low_balance: Option<Amount>,
 }
 
 /// What became of one event at one webhook.
@@ -140,12 +151,11 @@ impl Events {
     pub async fn create(
         &self,
         account: BookId,
-        url: &str,
-        kinds: Option<Vec<Kind>>,
+        wanted: NewWebhook,
     ) -> Result<(Webhook, WebhookSecret), EventError> {
         let cipher = self.cipher.as_ref().ok_or(EventError::NoCipher)?;
-        let url = self.caller.check(url)?;
-        let kinds = kinds.map(|mut kinds| {
+        let url = self.caller.check(&wanted.url)?;
+        let kinds = wanted.types.map(|mut kinds| {
             kinds.sort_unstable();
             kinds.dedup();
             kinds.into_iter().map(|kind| kind.name().to_owned()).collect::<Vec<_>>()
@@ -154,11 +164,12 @@ impl Events {
         let id = WebhookId::mint(self.entropy.as_ref(), at, account.slot());
         let secret = WebhookSecret::generate(self.entropy.as_ref());
         let sealed = secret.seal(cipher, id, self.entropy.as_ref());
-        let new = store::NewWebhook {
+        let new = store::WebhookRow {
             account,
             id,
             url: url.as_str(),
             kinds: kinds.as_deref(),
+            low_balance: wanted.low_balance,
             secret: &sealed,
             at,
         };

@@ -85,6 +85,7 @@ impl From<EventError> for Problem {
             EventError::Disabled => say(Code::WebhookDisabled),
             EventError::Url(_) => say(Code::ValidationFailed).field("url"),
             EventError::Secret(_) => Self::fault(Code::Internal, &error),
+            EventError::Ledger(submit) => submit.clone().into(),
             EventError::Database(_) => Self::fault(Code::Unavailable, &error),
         }
     }

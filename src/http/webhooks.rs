@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::events::{Delivery, Kind, Replay, Webhook, WebhookSecret};
+use crate::events::{Delivery, Kind, NewWebhook, Replay, Webhook, WebhookSecret};
 use crate::ground::{Page, WebhookId};
 use crate::http::auth::{Customer, Granted};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
-use crate::http::fields::{EventNumber, instant};
+use crate::http::fields::{EventNumber, Price, instant};
 use crate::http::list::Several;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
@@ -29,6 +29,8 @@ pub struct WebhookRequest {
     /// The types of events that are sent; all, new types too, when there is no list.
     #[schema(value_type = Option<Vec<Kind>>, min_items = 1, max_items = 32)]
     pub types: Option<Several<Kind, 1, 32>>,
+    /// When less than this is available, `balance.low` tells, once until it is more again.
+    pub low_balance: Option<Price>,
 }
 
 /// A webhook with its secret.
@@ -124,9 +126,10 @@ pub async fn create_webhook(
     state: web::Data<AppState>,
     access: Granted<Customer, ApiJson<WebhookRequest>>,
 ) -> Result<HttpResponse, Problem> {
-    let ApiJson(WebhookRequest { url, types }) = access.asked;
-    let kinds = types.map(Several::into_vec);
-    let made = state.events.create(access.caller.account, &url, kinds).await?;
+    let ApiJson(WebhookRequest { url, types, low_balance }) = access.asked;
+    let (types, low_balance) = (types.map(Several::into_vec), low_balance.map(Price::get));
+    let wanted = NewWebhook { url, types, low_balance };
+    let made = state.events.create(access.caller.account, wanted).await?;
     Ok(HttpResponse::Created().json(WebhookAnswer::of(made)))
 }
 

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, Semaphore};
-use uuid::Uuid;
 
-use crate::ground::{BookId, SecretCipher, WebhookId};
+use crate::ground::SecretCipher;
 
 use super::store::{self, Key};
 use super::{EventError, Events};
@@ -76,10 +75,8 @@ pub struct Courier {
 }
 
 impl Courier {
-    const START: Key = (BookId(Uuid::nil()), WebhookId(Uuid::nil()));
-
     pub fn new(events: Events, settings: CourierSettings) -> Self {
-        let place = Arc::new(Mutex::new(Self::START));
+        let place = Arc::new(Mutex::new(store::FIRST));
         Self { events, settings, place, turns: Arc::new(Semaphore::new(TURNS_MAX)) }
     }
 
@@ -110,7 +107,7 @@ impl Courier {
             store::spread_again(pool, some, SPREAD_MAX, at).await?;
         }
         let last = looked.last().filter(|_| looked.len() >= LOOK_MAX);
-        *place = last.map_or(Self::START, |one| one.key);
+        *place = last.map_or(store::FIRST, |one| one.key);
         Ok(last.is_some() || !behind.is_empty() || !replays.is_empty())
     }
 

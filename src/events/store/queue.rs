@@ -10,6 +10,9 @@ use crate::ground::{BookId, WebhookId};
 /// A webhook's key in the order in which webhooks are looked at.
 pub(in crate::events) type Key = (BookId, WebhookId);
 
+/// Before every webhook.
+pub(in crate::events) const FIRST: Key = (BookId(Uuid::nil()), WebhookId(Uuid::nil()));
+
 /// A webhook, and whether there are events that have not become deliveries.
 pub(in crate::events) struct Looked {
     pub(in crate::events) key: Key,

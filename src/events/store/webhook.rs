@@ -3,14 +3,15 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::events::{Standing, Webhook};
-use crate::ground::{BookId, WebhookId};
+use crate::ground::{Amount, BookId, WebhookId};
 
 /// A webhook that is to be written.
-pub(in crate::events) struct NewWebhook<'a> {
+pub(in crate::events) struct WebhookRow<'a> {
     pub(in crate::events) account: BookId,
     pub(in crate::events) id: WebhookId,
     pub(in crate::events) url: &'a str,
     pub(in crate::events) kinds: Option<&'a [String]>,
+    pub(in crate::events) low_balance: Option<Amount>,
     pub(in crate::events) secret: &'a [u8],
     pub(in crate::events) at: DateTime<Utc>,
 }
@@ -24,6 +25,7 @@ struct Row {
     previous_until: Option<DateTime<Utc>>,
     spread_seq: i64,
     disabled_at: Option<DateTime<Utc>>,
+    low_balance: Option<i64>,
 }
 
 impl Row {
@@ -32,6 +34,7 @@ impl Row {
             webhook_id: WebhookId(self.webhook_id),
             url: self.url,
             types: self.kinds,
+            low_balance: self.low_balance.and_then(Amount::from_micros),
             created_at: self.created_at,
             previous_secret_until: self.previous_until,
             queued_seq: self.spread_seq,
@@ -44,13 +47,13 @@ impl Row {
 /// or somebody else has just taken it.
 pub(in crate::events) async fn insert_webhook(
     pool: &PgPool,
-    new: &NewWebhook<'_>,
+    new: &WebhookRow<'_>,
 ) -> Result<Option<Webhook>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
         "insert into webhook (slot, book_id, webhook_id, place, url, kinds, secret, created_at,
-           spread_seq, not_before)
-         select b.slot, b.book_id, $3, p.place, $4, $5, $6, $7, b.event_seq, $7
+           spread_seq, not_before, low_balance)
+         select b.slot, b.book_id, $3, p.place, $4, $5, $6, $7, b.event_seq, $7, $8
          from book b cross join lateral (
            select place::smallint from generate_series(1, 16) as place
            where not exists (select from webhook w where w.slot = b.slot and w.book_id = b.book_id
@@ -58,14 +61,16 @@ pub(in crate::events) async fn insert_webhook(
            order by place limit 1) as p
          where b.slot = $1 and b.book_id = $2
          on conflict (slot, book_id, place) do nothing
-         returning webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at",
+         returning webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at,
+           low_balance",
         new.account.slot().sql(),
         new.account.0,
         new.id.0,
         new.url,
         new.kinds,
         new.secret,
-        new.at
+        new.at,
+        new.low_balance.map(Amount::micros)
     )
     .fetch_optional(pool)
     .await?;
@@ -79,7 +84,8 @@ pub(in crate::events) async fn webhooks(
 ) -> Result<Vec<Webhook>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        "select webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at
+        "select webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at,
+           low_balance
          from webhook where slot = $1 and book_id = $2 order by webhook_id",
         account.slot().sql(),
         account.0
@@ -97,7 +103,8 @@ pub(in crate::events) async fn webhook(
 ) -> Result<Option<Webhook>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        "select webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at
+        "select webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at,
+           low_balance
          from webhook where slot = $1 and book_id = $2 and webhook_id = $3",
         account.slot().sql(),
         account.0,
@@ -139,7 +146,8 @@ pub(in crate::events) async fn rotate_secret(
         Row,
         "update webhook set previous_secret = secret, previous_until = $5, secret = $4
          where slot = $1 and book_id = $2 and webhook_id = $3
-         returning webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at",
+         returning webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at,
+           low_balance",
         account.slot().sql(),
         account.0,
         id.0,

@@ -114,6 +114,7 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             wrong(but("url", json!("https://me:pass@agent.example.com/")), "url"),
             wrong(but("url", json!("https://agent.example.com:22/")), "url"),
             wrong(but("url", json!("agent.example.com")), "url"),
+            wrong(but("low_balance", json!("0")), "low_balance"),
         ],
         "POST /api/v1/webhooks/{webhook_id}/replay" => {
             vec![wrong(json!({"to_seq": 1}), "from_seq"), wrong(json!({}), "from_seq")]

@@ -43,7 +43,10 @@ pub fn row(world: &World, name: &str) -> Row {
         | "GET /api/v1/charges" => (CUSTOMER, None),
         "POST /api/v1/webhooks" => {
             let url = "https://agent.example.com/bursar";
-            (CUSTOMER, Some(json!({"url": url, "types": ["charge.captured"]})))
+            (
+                CUSTOMER,
+                Some(json!({"url": url, "types": ["charge.captured"], "low_balance": "5.00"})),
+            )
         }
         "POST /api/v1/webhooks/{webhook_id}/replay" => {
             let since = "2026-01-01T00:00:00Z";

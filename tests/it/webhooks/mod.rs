@@ -5,6 +5,7 @@ mod feed;
 mod kinds;
 mod receiver;
 mod replicas;
+mod watch;
 
 use std::time::Duration;
 
