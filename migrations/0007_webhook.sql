@@ -52,7 +52,7 @@ create table webhook_delivery (
   constraint webhook_delivery_ends check
     ((state = 'pending') = (next_at is not null) and (state = 'pending') = (ended_at is null))
 ) with (fillfactor = 70);
-create index webhook_delivery_due on webhook_delivery (slot, book_id, webhook_id, next_at)
+create index webhook_delivery_due on webhook_delivery (slot, book_id, webhook_id, next_at, seq)
   where state = 'pending';
 create index webhook_delivery_pending on webhook_delivery (queued_at) where state = 'pending';
 create index webhook_delivery_dead on webhook_delivery (slot, book_id, webhook_id, seq)

@@ -48,7 +48,9 @@ pub(in crate::events) async fn deliveries(
         "select d.seq, o.kind, o.recorded_at, d.state, d.attempts, d.queued_at, d.next_at,
            d.last_status, d.last_error, d.ended_at
          from webhook_delivery d
-         join outbox o on o.slot = d.slot and o.book_id = d.book_id and o.seq = d.seq
+         cross join lateral (
+           select kind, recorded_at from outbox
+           where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
          where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq < $4
          order by d.seq desc limit $5",
         account.slot().sql(),
@@ -75,7 +77,9 @@ pub(in crate::events) async fn dead_deliveries(
         "select d.seq, o.kind, o.recorded_at, d.state, d.attempts, d.queued_at, d.next_at,
            d.last_status, d.last_error, d.ended_at
          from webhook_delivery d
-         join outbox o on o.slot = d.slot and o.book_id = d.book_id and o.seq = d.seq
+         cross join lateral (
+           select kind, recorded_at from outbox
+           where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
          where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq < $4
            and d.state = 'dead'
          order by d.seq desc limit $5",

@@ -1,4 +1,7 @@
 //! What the courier does: events become deliveries, a webhook is claimed, its deliveries are marked.
+//!
+//! Events are looked up in lateral subqueries with a limit, which have one plan: by their whole key.
+//! The statistics of young tables would let a join read all events of a book for each delivery.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -106,8 +109,10 @@ pub(in crate::events) async fn spread(
          fresh as (
            insert into webhook_delivery (slot, book_id, webhook_id, seq, queued_at, next_at)
            select w.slot, w.book_id, w.webhook_id, o.seq, $4, $4
-           from behind w join outbox o on o.slot = w.slot and o.book_id = w.book_id
-             and o.seq > w.spread_seq and o.seq <= w.upto
+           from behind w cross join lateral (
+             select seq, kind from outbox
+             where slot = w.slot and book_id = w.book_id and seq > w.spread_seq and seq <= w.upto
+             order by seq limit $5) o
            where w.kinds is null or o.kind = any (w.kinds)
            on conflict (slot, book_id, webhook_id, seq) do nothing)
          update webhook w set spread_seq = behind.upto,
@@ -145,8 +150,10 @@ pub(in crate::events) async fn spread_again(
          pending as (
            insert into webhook_delivery (slot, book_id, webhook_id, seq, queued_at, next_at)
            select w.slot, w.book_id, w.webhook_id, o.seq, $4, $4
-           from again w join outbox o on o.slot = w.slot and o.book_id = w.book_id
-             and o.seq >= w.replay_seq and o.seq <= w.upto
+           from again w cross join lateral (
+             select seq, kind from outbox
+             where slot = w.slot and book_id = w.book_id and seq >= w.replay_seq and seq <= w.upto
+             order by seq limit $5) o
            where w.kinds is null or o.kind = any (w.kinds)
            on conflict (slot, book_id, webhook_id, seq) do update set state = 'pending',
              attempts = 0, queued_at = $4, next_at = $4, last_status = null, last_error = null,
@@ -215,11 +222,14 @@ pub(in crate::events) async fn due(
               and t.movement = case o.kind when 'topup.credited' then 1 when 'grant.credited' then 2
                                  when 'charge.captured' then 4 when 'lot.expired' then 7 end)
              as amount
-         from webhook_delivery d
-         join outbox o on o.slot = d.slot and o.book_id = d.book_id and o.seq = d.seq
-         where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.state = 'pending'
-           and d.next_at <= $4
-         order by d.next_at, d.seq limit $5",
+         from (select slot, book_id, seq, attempts, next_at from webhook_delivery
+               where slot = $1 and book_id = $2 and webhook_id = $3 and state = 'pending'
+                 and next_at <= $4
+               order by next_at, seq limit $5) d
+         cross join lateral (
+           select * from outbox
+           where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
+         order by d.next_at, d.seq",
         book.slot().sql(),
         book.0,
         webhook.0,
