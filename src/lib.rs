@@ -13,9 +13,9 @@
 //! | [`cli`], [`config`], [`telemetry`] | the program: commands, settings, logs; puts the floors together | decide anything about money |
 //! | [`http`] | actix, routes, problems, OpenAPI | speak SQL |
 //! | [`finance`] | exports, trial balance, checks | write the ledger |
-//! | [`accounts`], [`x402`], [`checkout`] | who may spend; money in; money out | know of each other |
+//! | [`accounts`], [`x402`], [`checkout`], [`events`] | who may spend; money in; money out; telling what happened | know of each other |
 //! | [`ledger`] | the only writer of money | know what a top-up or a checkout is |
-//! | [`db`] | pools, migrations, claims, the managed Postgres | know what money is |
+//! | [`db`], [`outbound`] | pools, migrations, claims, the managed Postgres; calls to addresses that strangers chose | know what money is |
 //! | [`ground`] | amounts, ids, clock, keys: pure | I/O |
 //!
 //! # Where a rule lives
@@ -27,6 +27,8 @@
 //! - States: [`x402::topup::TopupState`],
 //!   [`x402::topup::SettlementStanding`], [`checkout::ResultFacts`], [`checkout::Item`], each a total
 //!   function of state and event.
+//! - Which addresses may be called: [`outbound::AddressKind`]. What events there are:
+//!   [`events::KINDS`].
 //! - What the facilitator's answer means: [`x402::classify`].
 //! - Error codes of the API: [`http::Code`], one table.
 //! - SQL: files named `store.rs` or below a folder `store`, and [`db`].
@@ -42,9 +44,11 @@ pub mod checkout;
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod events;
 pub mod finance;
 pub mod ground;
 pub mod http;
 pub mod ledger;
+pub mod outbound;
 pub mod telemetry;
 pub mod x402;

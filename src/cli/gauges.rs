@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::checkout::Checkouts;
+use crate::events::Events;
 use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
 use crate::ledger::Engine;
@@ -92,6 +93,7 @@ pub fn metrics(
     topups: &TopUps,
     checkouts: &Checkouts,
     engine: &Engine,
+    events: &Events,
     drift: &Drift,
     checker: &DriftChecker,
 ) -> Metrics {
@@ -99,7 +101,12 @@ pub fn metrics(
     let (facilitators, networks) =
         (topups.facilitators().clone(), topups.settings().networks.clone());
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
+    let events = events.clone();
     Metrics::of_process()
+        .with(move || {
+            let events = events.clone();
+            async move { webhooks_standing(&events).await }
+        })
         .with(move || {
             let topups = topups.clone();
             async move { topups_standing(&topups).await }
@@ -140,6 +147,28 @@ pub fn metrics(
                 Some(gauges)
             }
         })
+}
+
+async fn webhooks_standing(events: &Events) -> Option<Vec<Gauge>> {
+    let standing = events.standing().await.ok()?;
+    let gauge = |name, help, value| Gauge { name, help, label: None, value };
+    Some(vec![
+        gauge(
+            "bursar_webhook_deliveries_pending",
+            "Deliveries to webhooks that wait, for the first attempt or for another",
+            standing.pending,
+        ),
+        gauge(
+            "bursar_webhook_deliveries_dead",
+            "Deliveries to webhooks that were given up and not sent again since",
+            standing.dead,
+        ),
+        gauge(
+            "bursar_webhook_oldest_pending_seconds",
+            "How long the oldest delivery has waited",
+            standing.oldest_pending_s,
+        ),
+    ])
 }
 
 fn reach(standing: &Standing) -> Vec<Gauge> {

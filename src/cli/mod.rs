@@ -7,6 +7,7 @@ mod backup;
 mod buyer;
 mod database;
 mod demo;
+mod events;
 mod gauges;
 mod output;
 mod pay;

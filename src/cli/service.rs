@@ -13,7 +13,8 @@ use crate::accounts::{self, Accounts};
 use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
-use crate::db::managed::ManagedPostgres;
+use crate::db::managed::{ManagedError, ManagedPostgres};
+use crate::events::{Courier, Watcher};
 use crate::finance::{DriftChecker, DriftSettings, Finance};
 use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
@@ -24,6 +25,7 @@ use crate::x402::sandbox::Sandbox;
 use crate::x402::topup::{self, Chains, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
+use super::events::open_events;
 use super::gauges::{self, Drift};
 use super::payments::{check_nodes, open_chain, open_facilitators};
 use super::wallets::OpenWallets;
@@ -48,6 +50,10 @@ pub enum StartError {
     Facilitator(#[from] FacilitatorError),
     #[error("the chain cannot be used")]
     Chain(#[from] ChainError),
+    #[error("the key for secrets cannot be kept")]
+    SecretKey(#[from] ManagedError),
+    #[error("calls to webhooks cannot be made")]
+    Caller(#[from] reqwest::Error),
     #[error("the server did not start")]
     Server(#[from] io::Error),
 }
@@ -62,6 +68,7 @@ pub struct Service {
     /// For reports of the process that runs the service.
     pub finance: Finance,
     topups: TopUps,
+    courier: Courier,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
@@ -113,6 +120,7 @@ impl Service {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
+        let (events, courier) = open_events(settings, &pool, managed.as_ref(), &clock, &entropy)?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
@@ -122,6 +130,9 @@ impl Service {
             resolve_interval: settings.resolve.interval,
             confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
+            courier: courier.clone(),
+            watcher: Watcher::new(events.clone(), engine.clone()),
+            webhook_interval: settings.webhook.interval,
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
@@ -131,10 +142,11 @@ impl Service {
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine, &drift, &checker),
+            metrics: gauges::metrics(&topups, &checkouts, &engine, &events, &drift, &checker),
             accounts,
             checkouts,
             topups: topups.clone(),
+            events,
             finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
@@ -157,6 +169,7 @@ impl Service {
             clock,
             finance: Finance::new(own_reports.clone()),
             topups,
+            courier,
             handle,
             server,
             workers,
@@ -189,6 +202,7 @@ impl Service {
         }
         self.topups.finish().await;
         self.workers.stop().await;
+        self.courier.finish().await;
         for pool in self.pools {
             // A long report may still hold a connection, which ends with the process.
             let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;

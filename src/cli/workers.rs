@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::checkout::Sweeper;
+use crate::events::{Courier, Watcher};
 use crate::finance::DriftChecker;
 use crate::ground::Clock;
 use crate::ledger::{self, Engine};
@@ -23,6 +24,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a facilitator is due to be asked what it supports.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the checker rests when it has caught up, and when it has not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -36,6 +38,9 @@ pub struct Tools {
     pub resolve_interval: Duration,
     pub confirm_interval: Duration,
     pub accounts: Accounts,
+    pub courier: Courier,
+    pub watcher: Watcher,
+    pub webhook_interval: Duration,
     pub pool: PgPool,
     pub engine: Engine,
     pub clock: Arc<dyn Clock>,
@@ -53,7 +58,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
-    /// support, expiring lots, old counters, and the checks.
+    /// support, expiring lots, old counters, webhooks, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
@@ -84,11 +89,25 @@ impl Workers {
                 books.map(|books| books > 0).map_err(|e| e.to_string())
             }
         });
+        let (courier, tidier) = (tools.courier.clone(), tools.courier);
+        let deliver = work("courier", tools.webhook_interval, stopped.clone(), move || {
+            let courier = courier.clone();
+            async move { courier.step().await.map_err(|e| e.to_string()) }
+        });
+        let watcher = tools.watcher;
+        let watch = work("watcher", tools.webhook_interval, stopped.clone(), move || {
+            let watcher = watcher.clone();
+            async move { watcher.step().await.map_err(|e| e.to_string()) }
+        });
+        let tidy = work("webhook tidier", TIDY_INTERVAL, stopped.clone(), move || {
+            let courier = tidier.clone();
+            async move { courier.forget_old().await.map_err(|e| e.to_string()) }
+        });
         let forget = work("forgetter", FORGET_INTERVAL, stopped, move || {
             let accounts = accounts.clone();
             async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
         });
-        let tasks = vec![sweep, resolve, confirm, expire, forget];
+        let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, tidy, forget];
         Self { stop, tasks, careless: [checker, look] }
     }
 

@@ -13,16 +13,17 @@ use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
     Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings,
-    SignupSettings, TopupSettings,
+    SignupSettings, TopupSettings, WebhookSettings,
 };
 use super::url::postgres as postgres_url;
-use super::values::{key_hash, proxies};
+use super::values::{key_hash, proxies, secret_key};
 use super::variables::{
-    ADMIN_KEY_HASH, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR, DATABASE_URL,
-    DB_CONNECTIONS, DEFAULT_TOPUP, FIRST_LOOK_MS, GRANT_BUDGET_PER_DAY, GRANT_DAYS, LANES, LOG,
-    LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL, QUEUE,
-    RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SETTLE_MARGIN_S,
-    SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
+    ADMIN_KEY_HASH, ALLOW_PRIVATE_ADDRESSES, BIND, CONFIRM_INTERVAL_MS, CONFIRMATIONS, DATA_DIR,
+    DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP, FIRST_LOOK_MS, GRANT_BUDGET_PER_DAY, GRANT_DAYS,
+    LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL,
+    QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SECRET_KEY,
+    SETTLE_MARGIN_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
+    WEBHOOK_ATTEMPTS, WEBHOOK_BACKOFF_MS, WEBHOOK_INTERVAL_MS, WEBHOOK_TIMEOUT_MS,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -48,6 +49,7 @@ impl Settings {
                 lanes: reader.number(&LANES, 1..=64),
                 queue: reader.number(&QUEUE, 1..=1_000_000),
             },
+            webhook: webhook(&mut reader),
             sweep_interval: Duration::from_millis(reader.number(&SWEEP_INTERVAL_MS, 10..=60_000)),
             admin_key_hash: reader.optional(&ADMIN_KEY_HASH, key_hash).map(Secret::new),
             log: log(&mut reader),
@@ -129,6 +131,17 @@ fn signup(reader: &mut Reader<'_>) -> SignupSettings {
         grant_budget_per_day: reader.parsed(&GRANT_BUDGET_PER_DAY),
         grant_days: reader.number(&GRANT_DAYS, 1..=3650),
         per_hour: reader.number(&SIGNUPS_PER_HOUR, 1..=1_000_000),
+    }
+}
+
+fn webhook(reader: &mut Reader<'_>) -> WebhookSettings {
+    WebhookSettings {
+        secret_key: reader.optional(&SECRET_KEY, secret_key).map(Secret::new),
+        reach: reader.parsed(&ALLOW_PRIVATE_ADDRESSES),
+        timeout: Duration::from_millis(reader.number(&WEBHOOK_TIMEOUT_MS, 100..=60_000)),
+        backoff: Duration::from_millis(reader.number(&WEBHOOK_BACKOFF_MS, 10..=600_000)),
+        attempts_max: reader.number(&WEBHOOK_ATTEMPTS, 1..=20),
+        interval: Duration::from_millis(reader.number(&WEBHOOK_INTERVAL_MS, 10..=60_000)),
     }
 }
 

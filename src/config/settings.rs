@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::ground::{Amount, Mode};
+use crate::outbound::Reach;
 use crate::telemetry::LogSettings;
 use crate::x402::facilitator::CdpKey;
 use crate::x402::{Address, Network};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub signup: SignupSettings,
     /// The ledger engine.
     pub engine: EngineSettings,
+    /// How webhooks are called.
+    pub webhook: WebhookSettings,
     /// How long the sweeper waits between two looks for passed deadlines.
     pub sweep_interval: Duration,
     /// SHA-256 of the operator key.
@@ -191,6 +194,23 @@ pub struct SignupSettings {
     pub grant_days: u32,
     /// Signups per hour and client address.
     pub per_hour: u32,
+}
+
+/// How webhooks are called.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// What encrypts their secrets. With a managed Postgres one is made when there is none.
+    pub secret_key: Option<Secret<[u8; 32]>>,
+    /// Which addresses may be called.
+    pub reach: Reach,
+    /// How long a receiver may take to answer.
+    pub timeout: Duration,
+    /// The first pause between two attempts.
+    pub backoff: Duration,
+    /// After how many attempts a delivery is given up.
+    pub attempts_max: i32,
+    /// How long to wait between two looks for events.
+    pub interval: Duration,
 }
 
 /// The ledger engine.

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
 /// SHA-256 of nothing: what a hash tool prints when the key never reached it.
@@ -22,6 +24,14 @@ pub(super) fn key_hash(text: &str) -> Result<[u8; 32], &'static str> {
         return Err("it is the hash of no key");
     }
     Ok(hash)
+}
+
+/// Reads a key that encrypts.
+pub(super) fn secret_key(text: &str) -> Result<[u8; 32], &'static str> {
+    let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let key = bytes.ok_or("it is not base64 of 32 bytes")?;
+    // Whoever types a key instead of making one repeats a character.
+    if key.iter().all(|byte| *byte == key[0]) { Err("it is not random") } else { Ok(key) }
 }
 
 /// Reads addresses and networks of proxies.

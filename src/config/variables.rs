@@ -230,6 +230,25 @@ variables! {
     SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));
+    SECRET_KEY = open("BURSAR_SECRET_KEY",
+        "Key that encrypts the secrets of webhooks in the database. Without it there are no webhooks. Keep it as long as the database.",
+        "base64 of 32 random bytes", Derived("kept beside the Postgres that Bursar runs")).live(Unset)
+        .secret();
+    ALLOW_PRIVATE_ADDRESSES = open("BURSAR_ALLOW_PRIVATE_ADDRESSES",
+        "Which addresses besides public ones may be called for customers: none, loopback, or private, which is both. Link-local and metadata addresses are never called.",
+        "none, loopback or private", Value("loopback")).live(Value("none"));
+    WEBHOOK_TIMEOUT_MS = open("BURSAR_WEBHOOK_TIMEOUT_MS",
+        "Milliseconds that the receiver of a webhook may take to answer.",
+        "a whole number from 100 to 60000", Value("15000"));
+    WEBHOOK_BACKOFF_MS = open("BURSAR_WEBHOOK_BACKOFF_MS",
+        "Milliseconds until a delivery that failed is tried again; the pause grows fourfold each time, up to a day.",
+        "a whole number from 10 to 600000", Value("5000"));
+    WEBHOOK_ATTEMPTS = open("BURSAR_WEBHOOK_ATTEMPTS",
+        "Attempts after which a delivery is given up, within four days at most.",
+        "a whole number from 1 to 20", Value("11"));
+    WEBHOOK_INTERVAL_MS = open("BURSAR_WEBHOOK_INTERVAL_MS",
+        "Milliseconds between looks for events that webhooks want.",
+        "a whole number from 10 to 60000", Value("500"));
     RATE_PER_MINUTE = open("BURSAR_RATE_PER_MINUTE",
         "Requests per minute and client address; an API key has ten times as many.",
         "a whole number from 1 to 1000000", Value("600"));

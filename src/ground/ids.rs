@@ -144,6 +144,12 @@ typed_id!(
 typed_id!(
     /// The undoing of a charge, whole or part.
     ReversalId, "rev");
+typed_id!(
+    /// Something that happened in a book.
+    EventId, "evt");
+typed_id!(
+    /// A webhook: where events of a book are sent.
+    WebhookId, "whk");
 
 impl BookId {
     /// The house book, which holds what belongs to no customer.

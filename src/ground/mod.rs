@@ -4,6 +4,7 @@
 //! above takes them as parameters; the raw calls are banned by clippy outside this floor.
 
 mod amount;
+mod cipher;
 mod clock;
 mod entropy;
 mod idempotency;
@@ -14,12 +15,13 @@ mod recent;
 mod schema;
 
 pub use amount::{Amount, AmountError};
+pub use cipher::{CipherError, SecretCipher};
 pub use clock::{Clock, ShiftedClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, canonical_json, sha256};
 pub use ids::{
-    BookId, CapId, ChargeId, CheckoutId, HoldId, IdError, KeyId, LotId, ReversalId, Slot, TopupId,
-    TransactionId, mint_ordered_uuid, mint_uuid,
+    BookId, CapId, ChargeId, CheckoutId, EventId, HoldId, IdError, KeyId, LotId, ReversalId, Slot,
+    TopupId, TransactionId, WebhookId, mint_ordered_uuid, mint_uuid,
 };
 pub use mode::Mode;
 pub use page::{Page, PageError};

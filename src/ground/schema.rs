@@ -5,8 +5,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    Amount, BookId, CapId, ChargeId, CheckoutId, HoldId, KeyId, LotId, Mode, ReversalId, TopupId,
-    TransactionId,
+    Amount, BookId, CapId, ChargeId, CheckoutId, EventId, HoldId, KeyId, LotId, Mode, ReversalId,
+    TopupId, TransactionId, WebhookId,
 };
 
 /// The pattern of amounts in JSON.
@@ -62,6 +62,8 @@ id_schemas! {
     CheckoutId: "The id of a checkout";
     ChargeId: "The id of a charge";
     ReversalId: "The id of a reversal";
+    EventId: "The id of an event";
+    WebhookId: "The id of a webhook";
 }
 
 fn id_schema(prefix: &str, what: &str) -> RefOr<Schema> {

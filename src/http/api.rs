@@ -7,8 +7,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::http::state::AppState;
 use crate::http::{
-    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, past, results,
-    sandbox, service, topups, wallets,
+    accounts, admin, catalog, charges, checkouts, credits, docs, document, events, ledger, past,
+    results, sandbox, service, topups, wallets, webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -44,6 +44,11 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(charges::reverse_charge);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);
     config.service(past::read_balances).service(past::read_statement);
+    config.service(events::list_events);
+    config.service(webhooks::create_webhook).service(webhooks::list_webhooks);
+    config.service(webhooks::read_webhook).service(webhooks::delete_webhook);
+    config.service(webhooks::rotate_webhook).service(webhooks::replay_events);
+    config.service(webhooks::list_deliveries);
     config.service(catalog::list_sku).service(admin::issue_key);
     config.service(service::say_alive).service(service::say_ready);
     config.service(service::show_metrics).service(service::show_guide);

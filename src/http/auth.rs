@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::accounts::{KeyRole, Principal};
 use crate::checkout::Staff;
+use crate::ground::BookId;
 use crate::http::extract::{Bearer, bearer};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem, vouch};
@@ -148,4 +149,23 @@ fn staff(caller: &Principal) -> Staff {
         KeyRole::Fulfiller | KeyRole::Verifier => caller.skus.clone(),
     };
     Staff { key: caller.key, skus }
+}
+
+/// The account that is asked for. What belongs to another customer is not there.
+pub fn whose(caller: &Principal, asked: Option<BookId>) -> Result<BookId, Problem> {
+    match (caller.role, asked) {
+        (KeyRole::Operator, Some(account)) => Ok(account),
+        (KeyRole::Operator, None) => Err(Problem::new(Code::ValidationFailed)
+            .field("account_id")
+            .detail("an operator names the account")),
+        (KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier, None) => Ok(caller.account),
+        (KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier, Some(account)) => {
+            if account == caller.account { Ok(account) } else { Err(no_such_account()) }
+        }
+    }
+}
+
+/// The refusal of an account that is not there, or not for the caller.
+pub fn no_such_account() -> Problem {
+    Problem::new(Code::NotFound).field("account_id").detail("there is no such account")
 }

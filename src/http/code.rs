@@ -208,6 +208,15 @@ codes! {
     MomentNotOver: "moment_not_over", 409, true, "retry_later", "",
         "That moment is not over",
         "Ask for an earlier moment, or wait Retry-After seconds and send it again.";
+    WebhooksUnavailable: "webhooks_unavailable", 409, false, "read_events", "/api/v1/events",
+        "There are no webhooks here",
+        "Read url instead, or ask the operator to set BURSAR_SECRET_KEY.";
+    TooManyWebhooks: "too_many_webhooks", 409, false, "delete_webhook", "/api/v1/webhooks",
+        "The account has as many webhooks as it can have",
+        "Delete one of those at url first.";
+    WebhookDisabled: "webhook_disabled", 409, false, "create_webhook", "/api/v1/webhooks",
+        "The webhook is disabled",
+        "Its receiver answered 410; delete it and make another.";
     ModeMismatch: "mode_mismatch", 409, false, "use_other_key", "",
         "Test and live do not mix",
         "Use a key and a network of this service's mode (Bursar-Mode).";

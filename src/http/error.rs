@@ -2,6 +2,7 @@
 
 use crate::accounts::AccountError;
 use crate::checkout::{CheckoutError, OrderFault};
+use crate::events::EventError;
 use crate::finance::FinanceError;
 use crate::http::{Code, Problem};
 use crate::ledger::SubmitError;
@@ -68,6 +69,24 @@ impl From<CheckoutError> for Problem {
             }
             CheckoutError::Ledger(submit) => submit.clone().into(),
             CheckoutError::Database(_) => Self::fault(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        let say = |code| Self::new(code).detail(error.to_string());
+        match &error {
+            EventError::AccountUnknown => say(Code::NotFound).field("account_id"),
+            EventError::WebhookUnknown => say(Code::NotFound),
+            EventError::CursorAhead { .. } => say(Code::ValidationFailed).field("after"),
+            EventError::NoCipher => say(Code::WebhooksUnavailable),
+            EventError::TooMany => say(Code::TooManyWebhooks),
+            EventError::Disabled => say(Code::WebhookDisabled),
+            EventError::Url(_) => say(Code::ValidationFailed).field("url"),
+            EventError::Secret(_) => Self::fault(Code::Internal, &error),
+            EventError::Ledger(submit) => submit.clone().into(),
+            EventError::Database(_) => Self::fault(Code::Unavailable, &error),
         }
     }
 }

@@ -134,6 +134,8 @@ wholes! {
     Quantity, i64, 1, 1_000_000, "a whole number from 1 to 1000000";
     /// An item of a checkout, counted from 1.
     ItemNumber, i16, 1, 1000, "a whole number from 1 to 1000";
+    /// The number of an event in its account.
+    EventNumber, i64, 1, 9_007_199_254_740_991_i64, "a whole number from 1 to 2^53 - 1";
     /// How long somebody has; at most a year.
     DeadlineSeconds, i32, 1, 31_536_000, "seconds, a whole number from 1 to 31536000";
     /// How long a charge can be reversed; at most a year.

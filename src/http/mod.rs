@@ -17,6 +17,7 @@ mod code;
 mod credits;
 mod docs;
 mod error;
+mod events;
 pub mod extract;
 mod fields;
 mod ledger;
@@ -40,6 +41,7 @@ mod settings;
 mod state;
 mod topups;
 mod wallets;
+mod webhooks;
 
 pub use actix_web::dev::ServerHandle;
 pub use api::{api_document, api_document_json, routes};

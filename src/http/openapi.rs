@@ -30,6 +30,7 @@ use crate::http::{Problem, ProblemBody};
         (name = "credits", description = "Top-ups and the prepaid balance"),
         (name = "wallets", description = "Claiming the account of a paying wallet"),
         (name = "checkouts", description = "Spending: catalog, checkouts, results, charges"),
+        (name = "events", description = "What happened: the feed, and webhooks"),
         (name = "ledger", description = "Exports and proofs"),
         (name = "admin", description = "For the operator"),
         (name = "sandbox", description = "Test dollars, in test mode only"),

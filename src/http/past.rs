@@ -5,10 +5,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::accounts::{KeyRole, Principal};
 use crate::finance::{HistoryEntry, PastBalances, Period, Statement};
 use crate::ground::{BookId, Page};
-use crate::http::auth::{Granted, Reader};
+use crate::http::auth::{Granted, Reader, no_such_account, whose};
 use crate::http::extract::ApiQuery;
 use crate::http::fields::moment;
 use crate::http::paging::Paging;
@@ -81,7 +80,7 @@ pub async fn read_balances(
     let query = &access.asked.0;
     let account = whose(&access.caller, query.account_id)?;
     let balances = state.finance.balances_at(account, query.as_of).await?;
-    Ok(HttpResponse::Ok().json(balances.ok_or_else(unknown)?))
+    Ok(HttpResponse::Ok().json(balances.ok_or_else(no_such_account)?))
 }
 
 /// A statement
@@ -117,7 +116,7 @@ pub async fn read_statement(
     }
     let period = Period { from, to, after: page.after, limit: page.rows() };
     let statement = state.finance.statement(account, period).await?;
-    let mut statement = statement.ok_or_else(unknown)?;
+    let mut statement = statement.ok_or_else(no_such_account)?;
     let entries = std::mem::take(&mut statement.entries);
     let entries = page.cut(entries, |entry| entry.seq.to_string());
     let query = same_statement(&statement, account_id);
@@ -130,22 +129,4 @@ fn same_statement(statement: &Statement, account: Option<BookId>) -> String {
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let account = account.map(|account| format!("account_id={account}&")).unwrap_or_default();
     format!("from={}&to={}&{account}", time(statement.from), time(statement.to))
-}
-
-/// The account that is asked for. What belongs to another customer is not there.
-fn whose(caller: &Principal, asked: Option<BookId>) -> Result<BookId, Problem> {
-    match (caller.role, asked) {
-        (KeyRole::Operator, Some(account)) => Ok(account),
-        (KeyRole::Operator, None) => Err(Problem::new(Code::ValidationFailed)
-            .field("account_id")
-            .detail("an operator names the account")),
-        (KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier, None) => Ok(caller.account),
-        (KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier, Some(account)) => {
-            if account == caller.account { Ok(account) } else { Err(unknown()) }
-        }
-    }
-}
-
-fn unknown() -> Problem {
-    Problem::new(Code::NotFound).field("account_id").detail("there is no such account")
 }

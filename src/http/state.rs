@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use crate::accounts::Accounts;
 use crate::checkout::Checkouts;
+use crate::events::Events;
 use crate::finance::Finance;
 use crate::ground::{Clock, Entropy, Mode};
 use crate::http::metrics::Metrics;
@@ -28,6 +29,8 @@ pub struct AppState {
     pub topups: TopUps,
     /// Money out.
     pub checkouts: Checkouts,
+    /// Telling what happened.
+    pub events: Events,
     /// Reports.
     pub finance: Finance,
     /// For balances and readiness.

@@ -27,3 +27,4 @@ mod support;
 mod support_smoke;
 mod tidy;
 mod topup;
+mod webhooks;

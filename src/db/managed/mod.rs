@@ -12,6 +12,7 @@ mod cluster;
 mod error;
 mod install;
 mod root;
+mod secret;
 mod server;
 
 use std::fs;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+
+use crate::ground::Entropy;
 
 pub use account::{Account, effective_uid, is_root};
 pub(in crate::db) use binaries::parse_version;
@@ -132,6 +135,11 @@ impl ManagedPostgres {
     /// The server's process id.
     pub fn pid(&self) -> u32 {
         self.server.pid
+    }
+
+    /// The key that encrypts secrets in this database, made when there is none.
+    pub fn secret_key(&self, entropy: &dyn Entropy) -> Result<[u8; 32], ManagedError> {
+        secret::keep(&self.root.dir, entropy)
     }
 
     /// The directory with the data, the socket and the log.

@@ -15,6 +15,7 @@ const VERIFIER: u8 = 4;
 const OPERATOR: u8 = 8;
 
 const CHECKOUT: &str = "/api/v1/checkouts/chk_00000000000070008000000000000001";
+const WEBHOOK: &str = "/api/v1/webhooks/whk_00000000000070008000000000000001";
 const CHARGE: &str = "/api/v1/charges/chg_00000000000070008000000000000001";
 
 /// Every route that asks for a key, and whose keys it takes. The requests are empty or name what
@@ -37,6 +38,14 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (get(), "/api/v1/ledger/trial-balance".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/balances".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/statement".to_owned(), CUSTOMER | OPERATOR),
+        (get(), "/api/v1/events".to_owned(), CUSTOMER | OPERATOR),
+        (post(), "/api/v1/webhooks".to_owned(), CUSTOMER),
+        (get(), "/api/v1/webhooks".to_owned(), CUSTOMER),
+        (get(), WEBHOOK.to_owned(), CUSTOMER),
+        (Method::DELETE, WEBHOOK.to_owned(), CUSTOMER),
+        (post(), format!("{WEBHOOK}/rotate"), CUSTOMER),
+        (get(), format!("{WEBHOOK}/deliveries"), CUSTOMER),
+        (post(), format!("{WEBHOOK}/replay"), CUSTOMER),
         (put(), "/api/v1/admin/catalog/lead".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/keys".to_owned(), OPERATOR),
     ]
@@ -83,6 +92,7 @@ fn the_table_is_complete() {
     let names = [
         ("chk_00000000000070008000000000000001", "{checkout_id}"),
         ("chg_00000000000070008000000000000001", "{charge_id}"),
+        ("whk_00000000000070008000000000000001", "{webhook_id}"),
         ("results/r1", "results/{result_id}"),
         ("catalog/lead", "catalog/{sku}"),
     ];

@@ -20,10 +20,14 @@ use actix_web::dev::ServerHandle;
 use bursar::accounts::{Accounts, ApiKey, SignupSettings, key_hash};
 use bursar::checkout::{Checkouts, Sweeper};
 use bursar::db;
+use bursar::events::Events;
 use bursar::finance::Finance;
-use bursar::ground::{Amount, BookId, Clock, Entropy, Mode, ShiftedClock, SystemEntropy};
+use bursar::ground::{
+    Amount, BookId, Clock, Entropy, Mode, SecretCipher, ShiftedClock, SystemEntropy,
+};
 use bursar::http::{AppState, Gauge, HttpSettings, Metrics, routes, serve};
 use bursar::ledger::{Engine, EngineSettings};
+use bursar::outbound::{Caller, Reach};
 use bursar::x402::chain::{Chain, RpcChain, RpcSettings};
 use bursar::x402::facilitator::{Connector, FacilitatorSettings, Facilitators, Listing};
 use bursar::x402::sandbox::Sandbox;
@@ -162,11 +166,15 @@ impl Api {
         let (queue, own_engine) = (engine.clone(), engine.clone());
         let topups = open_topups(&url, payments, &pool, &engine, &accounts, &clock, &entropy);
         let finance = Finance::new(db::report_pool(database.service_options(), 2));
+        let caller = Caller::new(Reach::Loopback, true).unwrap();
+        let cipher = Some(SecretCipher::new(&[7; 32]));
+        let events = Events::new(pool.clone(), clock.clone(), entropy.clone(), caller, cipher);
         let state = AppState {
             mode: Mode::Test,
             public_url: url.clone(),
             accounts,
             sandbox: sandbox.then(test_dollars),
+            events,
             finance: finance.clone(),
             checkouts: checkouts.clone(),
             topups: topups.clone(),

@@ -47,7 +47,12 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
                 wrong(items("lead", 1, 1_001), "items"),
             ]
         }
-        "GET /api/v1/checkouts/{checkout_id}" | "GET /api/v1/charges/{charge_id}" => {
+        "GET /api/v1/checkouts/{checkout_id}"
+        | "GET /api/v1/charges/{charge_id}"
+        | "GET /api/v1/webhooks/{webhook_id}"
+        | "DELETE /api/v1/webhooks/{webhook_id}"
+        | "POST /api/v1/webhooks/{webhook_id}/rotate"
+        | "GET /api/v1/webhooks/{webhook_id}/deliveries" => {
             vec![other("another customer's", others(world, ask), HIDDEN)]
         }
         "POST /api/v1/checkouts/{checkout_id}/cancel" => {
@@ -103,6 +108,27 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             let network = Ask { path: format!("{}?network=eip155:1", ask.path), ..ask.clone() };
             vec![other("unknown network", network, WRONG)]
         }
+        "POST /api/v1/webhooks" => vec![
+            wrong(but("url", json!("http://10.0.0.1/")), "url"),
+            wrong(but("url", json!("https://169.254.169.254/latest")), "url"),
+            wrong(but("url", json!("https://me:pass@agent.example.com/")), "url"),
+            wrong(but("url", json!("https://agent.example.com:22/")), "url"),
+            wrong(but("url", json!("agent.example.com")), "url"),
+            wrong(but("low_balance", json!("0")), "low_balance"),
+        ],
+        "POST /api/v1/webhooks/{webhook_id}/replay" => {
+            vec![wrong(json!({"to_seq": 1}), "from_seq"), wrong(json!({}), "from_seq")]
+        }
+        "GET /api/v1/events" => {
+            let asking = |query: &str| Ask { path: format!("{}?{query}", ask.path), ..ask.clone() };
+            let nobody = asking("account_id=acc_00000000000070008000000000000001");
+            vec![
+                other("another customer's", nobody, HIDDEN),
+                other("ahead of the last one", asking("after=999"), WRONG),
+                other("before the first one", asking("after=-1"), WRONG),
+                other("no such type", asking("type=topup"), WRONG),
+            ]
+        }
         "POST /api/v1/wallets/claim" => super::claims::cases(world, ask),
         "GET /api/v1/ledger/balances" | "GET /api/v1/ledger/statement" => {
             let asking =
@@ -121,6 +147,7 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
 /// The same about what belongs to the other customer.
 fn others(world: &World, ask: &Ask) -> Ask {
     let path = ask.path.replace(&world.checkout, &world.others_checkout);
+    let path = path.replace(&world.webhook, &world.others_webhook);
     Ask { path: path.replace(&world.charge, &world.others_charge), ..ask.clone() }
 }
 

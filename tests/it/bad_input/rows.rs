@@ -35,9 +35,26 @@ pub fn row(world: &World, name: &str) -> Row {
         "GET /api/v1/credits"
         | "GET /api/v1/credits/history"
         | "GET /api/v1/checkouts"
+        | "GET /api/v1/webhooks"
+        | "GET /api/v1/webhooks/{webhook_id}"
+        | "DELETE /api/v1/webhooks/{webhook_id}"
+        | "POST /api/v1/webhooks/{webhook_id}/rotate"
+        | "GET /api/v1/webhooks/{webhook_id}/deliveries"
         | "GET /api/v1/charges" => (CUSTOMER, None),
+        "POST /api/v1/webhooks" => {
+            let url = "https://agent.example.com/bursar";
+            (
+                CUSTOMER,
+                Some(json!({"url": url, "types": ["charge.captured"], "low_balance": "5.00"})),
+            )
+        }
+        "POST /api/v1/webhooks/{webhook_id}/replay" => {
+            let since = "2026-01-01T00:00:00Z";
+            (CUSTOMER, Some(json!({"from_seq": 1, "since": since, "to_seq": 1})))
+        }
         "GET /api/v1/checkouts/{checkout_id}"
         | "GET /api/v1/charges/{charge_id}"
+        | "GET /api/v1/events"
         | "GET /api/v1/ledger/export"
         | "GET /api/v1/ledger/trial-balance"
         | "GET /api/v1/ledger/balances"

@@ -46,8 +46,9 @@ fn every_listed_refusal_was_seen(world: &World) {
 /// Otherwise a refusal would prove nothing: it could be for another reason than the spoiled one.
 async fn good_requests_are_good(world: &World) {
     let mut operations = world.document.operations();
-    // After a cancellation nothing more is delivered.
-    operations.sort_by_key(|operation| operation.path.ends_with("/cancel"));
+    // After a cancellation nothing more is delivered, and what is deleted is gone.
+    let last = |operation: &Operation| operation.path.ends_with("/cancel");
+    operations.sort_by_key(|operation| last(operation) || operation.method == "DELETE");
     for operation in operations {
         let answer = world.send("good", &world.good(&operation)).await;
         world.judge(&operation, &answer);
@@ -227,6 +228,10 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
                 "%00",
             ],
             "account_id" => &["", "acc_1", "%00", "acc_zz"],
+            "type" => {
+                &["", "topup", "charge.", "Charge.captured", "%00", "charge.captured,lot.expired"]
+            }
+            "dead" => &["", "yes", "1", "TRUE", "%00"],
             "payment_id" => &["", "two%20words", "%00", "%C3%A9"],
             "payer" => &["", "0x1", "%00", "x", "0xzz"],
             "nonce" | "transaction" => &["", "0x1", "%00", "x", "0xzz"],

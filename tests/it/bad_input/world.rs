@@ -45,6 +45,8 @@ pub struct World {
     pub charge: String,
     pub others_checkout: String,
     pub others_charge: String,
+    pub webhook: String,
+    pub others_webhook: String,
     pub topup: String,
     pub wallet: Wallet,
     /// Which operation has answered with which status.
@@ -62,6 +64,7 @@ impl World {
         let (customer, other) = (api.signup(json!([])).await, api.signup(json!([])).await);
         let (checkout, charge) = spend(&api, &customer).await;
         let (others_checkout, others_charge) = spend(&api, &other).await;
+        let (webhook, others_webhook) = (hook(&api, &customer).await, hook(&api, &other).await);
         let keys = BTreeMap::from([
             ("customer", customer.key.clone()),
             ("operator", api.operator.clone()),
@@ -84,6 +87,8 @@ impl World {
             charge,
             others_checkout,
             others_charge,
+            webhook,
+            others_webhook,
             topup: String::new(),
             wallet,
             seen: Mutex::default(),
@@ -139,6 +144,7 @@ impl World {
         let values = [
             ("{checkout_id}", self.checkout.as_str()),
             ("{charge_id}", self.charge.as_str()),
+            ("{webhook_id}", self.webhook.as_str()),
             ("{result_id}", "r2"),
             ("{topup_id}", self.topup.as_str()),
             ("{sku}", "lead"),
@@ -292,6 +298,13 @@ async fn spend(api: &Api, customer: &Customer) -> (String, String) {
     api.deliver(&api.operator, &checkout, "r2", 1, 2).await;
     let charges = api.get("/api/v1/charges", &customer.key).await.json(200);
     (checkout, charges["data"][0]["charge_id"].as_str().unwrap().to_owned())
+}
+
+/// Makes a webhook and returns its id.
+async fn hook(api: &Api, customer: &Customer) -> String {
+    let body = json!({"url": "http://127.0.0.1:9999/"});
+    let made = api.post("/api/v1/webhooks", &customer.key, body).await.json(201);
+    made["webhook_id"].as_str().unwrap().to_owned()
 }
 
 /// Keys that are garbled, unknown, of the other mode, revoked or expired.

@@ -64,6 +64,8 @@ impl Service {
             ("BURSAR_SIGNUPS_PER_HOUR", "100000"),
             ("BURSAR_GRANT_BUDGET_PER_DAY", "1000000.00"),
             ("BURSAR_SWEEP_INTERVAL_MS", "100"),
+            ("BURSAR_SECRET_KEY", "c3dvcmRmaXNoIGlzIG5vdCBhIGtleSwgdGhpcyBpcyE="),
+            ("BURSAR_WEBHOOK_INTERVAL_MS", "50"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

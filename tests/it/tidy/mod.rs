@@ -3,7 +3,7 @@
 mod planted;
 mod readme;
 mod rules;
-mod source;
+pub mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};

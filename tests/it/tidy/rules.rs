@@ -5,9 +5,9 @@ use super::source::{Kind, Token, tokens};
 /// The floors, lowest first; the modules of one floor are strangers. `main` is on top of all.
 const FLOORS: &[&[&str]] = &[
     &["ground"],
-    &["db"],
+    &["db", "outbound"],
     &["ledger"],
-    &["accounts", "x402", "checkout"],
+    &["accounts", "x402", "checkout", "events"],
     &["finance"],
     &["http"],
     &["telemetry"],

@@ -1,0 +1,90 @@
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
+use crate::ground::{CipherError, Entropy, SecretCipher, WebhookId};
+
+/// The secret that signs what is sent to one webhook.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookSecret([u8; 32]);
+
+impl WebhookSecret {
+    /// A fresh one.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self(entropy.array())
+    }
+
+    /// How the account is shown it, once.
+    pub fn reveal(&self) -> String {
+        format!("whsec_{}", STANDARD.encode(self.0))
+    }
+
+    /// How it is kept.
+    pub(super) fn seal(
+        &self,
+        cipher: &SecretCipher,
+        id: WebhookId,
+        entropy: &dyn Entropy,
+    ) -> Vec<u8> {
+        cipher.seal(&self.0, id.0.as_bytes(), entropy)
+    }
+
+    pub(super) fn open(
+        cipher: &SecretCipher,
+        id: WebhookId,
+        sealed: &[u8],
+    ) -> Result<Self, CipherError> {
+        let secret = cipher.open(sealed, id.0.as_bytes())?;
+        secret.try_into().map(Self).map_err(|_| CipherError::Broken)
+    }
+
+    /// The signature of a message, as `webhook-signature` has it.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
+        sign(&self.0, id, timestamp, body)
+    }
+}
+
+fn sign(secret: &[u8], id: &str, timestamp: i64, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signature = hmac::sign(&key, format!("{id}.{timestamp}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(signature))
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::{SeededEntropy, Slot};
+    use chrono::DateTime;
+
+    #[test]
+    fn signatures_are_those_of_standard_webhooks() {
+        // The vector that the specification's own libraries are tested with.
+        let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let body = "{\"test\": 2432232314}";
+        assert_eq!(
+            sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body),
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+    }
+
+    #[test]
+    fn a_secret_is_read_for_its_webhook_alone() {
+        let entropy = SeededEntropy::new(1);
+        let (cipher, secret) = (SecretCipher::new(&[1; 32]), WebhookSecret::generate(&entropy));
+        let id = |slot| WebhookId::mint(&entropy, DateTime::UNIX_EPOCH, Slot(slot));
+        let (one, other) = (id(1), id(2));
+        let sealed = secret.seal(&cipher, one, &entropy);
+        assert_eq!(WebhookSecret::open(&cipher, one, &sealed), Ok(secret.clone()));
+        assert_eq!(WebhookSecret::open(&cipher, other, &sealed), Err(CipherError::Broken));
+        assert!(secret.reveal().starts_with("whsec_") && secret.reveal().len() == 50);
+        assert_eq!(format!("{secret:?}"), "WebhookSecret(…)");
+    }
+}
