@@ -1,5 +1,25 @@
 -- Money out: the catalogue, checkouts, results, charges and reversals.
 
+-- The terms of every SKU, each version for ever: what an item was sold under is found here.
+create table sku_version (
+  sku                     text        not null,
+  version                 integer     not null check (version > 0),
+  title                   text        not null,
+  unit                    text        not null,
+  unit_price              bigint      not null check (unit_price > 0),
+  criteria                jsonb       not null,
+  verification            text        not null check (verification in ('push')),
+  delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
+  verification_deadline_s integer     not null check (verification_deadline_s > 0),
+  dispute_window_s        integer     not null check (dispute_window_s >= 0),
+  active                  boolean     not null,
+  updated_at              timestamptz not null,
+  primary key (sku, version)
+);
+grant select, insert on sku_version to bursar_service;
+call make_append_only('sku_version');
+
+-- The version that is sold now: the one row of a SKU that a batch reads.
 create table sku (
   sku                     text        not null primary key,
   title                   text        not null,

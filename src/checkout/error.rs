@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use crate::ground::Amount;
 use crate::ledger::SubmitError;
 
+use super::SchemaFault;
+
 /// Why a command of this floor was refused under the lock. Recorded with the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -47,6 +49,12 @@ pub enum OrderFault {
 pub enum CheckoutError {
     #[error(transparent)]
     Order(#[from] OrderFault),
+    #[error("there is no such SKU: {sku}")]
+    SkuUnlisted { sku: String },
+    #[error(transparent)]
+    Criteria(#[from] SchemaFault),
+    #[error("a check against criteria did not end")]
+    Check(#[from] tokio::task::JoinError),
     #[error("there is no such checkout")]
     CheckoutUnknown,
     #[error("the checkout has no item {item}")]

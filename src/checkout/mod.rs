@@ -11,6 +11,7 @@
 mod annex;
 mod catalog;
 mod command;
+mod criteria;
 mod error;
 mod item;
 mod result;
@@ -27,6 +28,7 @@ use crate::ledger::{CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
 pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
+pub use criteria::{Criteria, EvidenceSchema, Mismatch, SchemaFault};
 pub use error::{CheckoutError, CheckoutRefusal, OrderFault};
 pub use item::{Item, ItemEvent};
 pub use result::{ResultEvent, ResultFacts, ResultState};
@@ -60,8 +62,29 @@ impl Checkouts {
         Ok(store::catalog::list(&self.pool, after, limit).await?)
     }
 
-    /// Lists a SKU or changes its terms. Open checkouts keep the terms they were made with.
+    /// A SKU as it is listed now.
+    pub async fn sku(&self, sku: &str) -> Result<Sku, CheckoutError> {
+        let found = store::catalog::get(&self.pool, sku).await?;
+        found.ok_or_else(|| CheckoutError::SkuUnlisted { sku: sku.to_owned() })
+    }
+
+    /// The versions of a SKU's terms, newest first: at most `limit` older than the given one.
+    pub async fn sku_versions(
+        &self,
+        sku: &str,
+        before: Option<i32>,
+        limit: i64,
+    ) -> Result<Vec<Sku>, CheckoutError> {
+        Ok(store::catalog::versions(&self.pool, sku, before, limit).await?)
+    }
+
+    /// Lists a SKU or changes its terms, which begins a version. Open checkouts keep the terms they
+    /// were made with.
     pub async fn list_sku(&self, sku: &str, terms: &SkuTerms) -> Result<Sku, CheckoutError> {
+        if let Some(schema) = terms.criteria.schema.clone() {
+            tokio::task::spawn_blocking(move || EvidenceSchema::compile(&schema).map(drop))
+                .await??;
+        }
         Ok(store::catalog::put(&self.pool, sku, terms, self.clock.now()).await?)
     }
 

@@ -36,7 +36,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(wallets::issue_challenge).service(wallets::claim_wallet);
     config.service(topups::topup).service(topups::get_topup).service(topups::find_topups);
     config.service(credits::read_credits).service(credits::read_history);
-    config.service(catalog::read_catalog);
+    config.service(catalog::read_catalog).service(catalog::read_sku);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
     config.service(results::submit_result).service(results::judge_result);

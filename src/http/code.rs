@@ -130,6 +130,9 @@ codes! {
     SkuInactive: "sku_inactive", 409, false, "choose_other_sku", "/api/v1/catalog",
         "The SKU is not on sale",
         "Choose an active SKU of the catalog.";
+    CriteriaInvalid: "criteria_invalid", 422, false, "fix_request", "",
+        "The schema of the criteria cannot be used",
+        "Correct the JSON Schema as detail says and send the SKU again.";
     MaxTotalExceeded: "max_total_exceeded", 409, false, "raise_max_total", "",
         "The items cost more than max_total",
         "Raise max_total or order less, with a new Idempotency-Key.";

@@ -59,6 +59,9 @@ impl From<CheckoutError> for Problem {
             CheckoutError::Order(OrderFault::TotalOutOfRange) => {
                 say(Code::ValidationFailed).field("items")
             }
+            CheckoutError::SkuUnlisted { .. } => say(Code::NotFound).field("sku"),
+            CheckoutError::Criteria(_) => say(Code::CriteriaInvalid).field("criteria.schema"),
+            CheckoutError::Check(_) => Self::fault(Code::Internal, &error),
             CheckoutError::ItemUnknown { .. } => say(Code::ValidationFailed).field("item"),
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown

@@ -39,6 +39,8 @@ pub struct CheckoutView {
 pub struct ItemView {
     pub item: i16,
     pub sku: String,
+    /// The version of the SKU's terms that it was sold under.
+    pub sku_version: i32,
     pub quantity: i64,
     pub unit_price: Amount,
     pub amount: Amount,
@@ -171,6 +173,7 @@ impl ItemView {
         Self {
             item: item.item,
             sku: item.sku.clone(),
+            sku_version: item.sku_version,
             quantity: item.quantity,
             unit_price: item.unit_price,
             amount,

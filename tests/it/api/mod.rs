@@ -1,6 +1,7 @@
 //! The whole service over HTTP: a real server, a real engine, a database of its own, and time that
 //! is moved by hand.
 
+mod catalog;
 mod checkout;
 mod documents;
 mod expiry;
@@ -253,7 +254,7 @@ impl Api {
     /// Lists a SKU with an hour for each deadline and a day for disputes.
     pub async fn list(&self, sku: &str, price: &str) {
         let body = json!({
-            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"complete": true},
+            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"text": "complete"},
             "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
             "dispute_window_seconds": 86400,
         });

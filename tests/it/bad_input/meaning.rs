@@ -80,8 +80,11 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
         ],
         "PUT /api/v1/admin/catalog/{sku}" => vec![
             wrong(but("unit_price", json!("0")), "unit_price"),
-            wrong(but("criteria", json!({"a": ["\u{0}"]})), "criteria"),
-            wrong(but("criteria", json!({"\u{0}": 1})), "criteria"),
+            wrong(but("criteria", json!({"schema": {"a": ["\u{0}"]}})), "criteria.schema"),
+            wrong(but("criteria", json!({"schema": {"\u{0}": 1}})), "criteria.schema"),
+            wrong(but("criteria", json!({"text": "\u{0}"})), "criteria.text"),
+            wrong(but("criteria", json!([{}, "text"])), "criteria"),
+            row(but("criteria", json!({"schema": {"type": 1}})), "criteria_invalid", "criteria"),
         ],
         "POST /api/v1/admin/keys" => {
             keys(world, &good).into_iter().map(|(body, field)| wrong(body, field)).collect()

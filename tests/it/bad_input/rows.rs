@@ -27,6 +27,7 @@ pub fn row(world: &World, name: &str) -> Row {
         | "GET /llms.txt"
         | "GET /docs"
         | "GET /api/v1/catalog"
+        | "GET /api/v1/catalog/{sku}"
         | "GET /api/v1/topups/{topup_id}"
         | "GET /api/v1/topups"
         | "POST /api/v1/wallets/challenge"
@@ -110,7 +111,7 @@ fn result() -> Value {
 
 fn terms() -> Value {
     json!({
-        "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"complete": true},
+        "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"schema": {}, "text": "complete"},
         "verification": "push", "delivery_deadline_seconds": 3600,
         "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
     })

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar::checkout::{
-    Check, CheckoutError, Checkouts, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms,
-    Staff, Verdict, Verification,
+    Check, CheckoutError, Checkouts, Criteria, Order, OrderLine, ResultSubmission, ReversalRequest,
+    SkuTerms, Staff, Verdict, Verification,
 };
 use bursar::db;
 use bursar::ground::{
@@ -71,7 +71,7 @@ impl Replica {
                 title: terms.sku.to_owned(),
                 unit: "unit".to_owned(),
                 unit_price: amount(terms.price),
-                criteria: json!([]),
+                criteria: Criteria::default(),
                 verification: Verification::Push,
                 delivery_deadline_s: terms.deliver * 1800,
                 verification_deadline_s: terms.verify * 1800,

@@ -12,8 +12,14 @@ fn what_is_written_for_ever_is_changed_by_nobody() {
     run(|db| async move {
         let (_, account) = scene(&db).await;
         let before = rows::of(&db.owner, account).await;
-        for table in ["transfer", "outcome", "outbox", "reversal", "claim", "deployment"] {
-            let column = if table == "deployment" { "mode" } else { "slot" };
+        for table in
+            ["transfer", "outcome", "outbox", "reversal", "claim", "deployment", "sku_version"]
+        {
+            let column = match table {
+                "deployment" => "mode",
+                "sku_version" => "sku",
+                _ => "slot",
+            };
             let written: i64 =
                 sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
                     .fetch_one(&db.owner)
