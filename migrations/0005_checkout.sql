@@ -39,6 +39,25 @@ grant update (title, unit, unit_price, criteria, verification, delivery_deadline
               verification_deadline_s, dispute_window_s, active, version, updated_at)
   on sku to bursar_service;
 
+-- Prices that hold for a while: what was asked for, on the terms of that moment. One that is accepted
+-- names its checkout and stays; the others are forgotten some time after they ran out.
+create table quote (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  quote_id    uuid        not null,
+  lines       jsonb       not null,
+  created_at  timestamptz not null,
+  expires_at  timestamptz not null,
+  checkout_id uuid,
+  primary key (slot, book_id, quote_id),
+  constraint quote_one_per_checkout unique (slot, checkout_id)
+) with (fillfactor = 80);
+create index quote_open on quote (slot, book_id, expires_at) where checkout_id is null;
+grant select, delete on quote to bursar_service;
+-- A quote begins unaccepted.
+grant insert (slot, book_id, quote_id, lines, created_at, expires_at) on quote to bursar_service;
+grant update (checkout_id) on quote to bursar_service;
+
 create table checkout (
   slot        smallint    not null,
   book_id     uuid        not null,
@@ -155,6 +174,8 @@ grant select, insert on reversal to bursar_service;
 call make_append_only('reversal');
 
 -- What the constraints above cannot say, because it is about a row's past or about several rows.
+create trigger quote_accepted_once after update or delete on quote for each row
+  when (old.checkout_id is not null) execute function refuse_step();
 create trigger checkout_canceled_once after update on checkout for each row
   when (old.canceled_at is not null and new.canceled_at is distinct from old.canceled_at)
   execute function refuse_step();

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::Amount;
+use crate::ground::{Amount, CheckoutId};
 use crate::ledger::SubmitError;
 
 use super::SchemaFault;
@@ -10,6 +10,10 @@ use super::SchemaFault;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum CheckoutRefusal {
+    #[error("the quote was accepted before, with checkout {checkout_id}")]
+    QuoteUsed { checkout_id: CheckoutId },
+    #[error("the quote ran out at {expired_at}")]
+    QuoteExpired { expired_at: DateTime<Utc> },
     #[error("a result with this id was submitted before")]
     ResultConflict { result_id: String },
     #[error("the item has {left} of {requested} units left to deliver")]
@@ -42,6 +46,10 @@ pub enum OrderFault {
     SkuInactive { sku: String },
     #[error("the checkout's total does not fit")]
     TotalOutOfRange,
+    #[error("there is no such quote, or it ran out long ago")]
+    QuoteUnknown,
+    #[error("{max} quotes are open, and no more can be at a time")]
+    QuotesOpen { max: i64 },
 }
 
 /// Why this floor could not do what was asked.

@@ -14,6 +14,7 @@ mod command;
 mod criteria;
 mod error;
 mod item;
+mod quote;
 mod result;
 mod store;
 mod sweeper;
@@ -23,14 +24,17 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, ReversalId};
-use crate::ledger::{CommandIdentity, Engine, Outcome};
+use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, QuoteId, ReversalId};
+use crate::ledger::{Command, CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
-pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
+pub use command::{
+    Acceptance, Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict,
+};
 pub use criteria::{Criteria, EvidenceSchema, Mismatch, SchemaFault};
 pub use error::{CheckoutError, CheckoutRefusal, OrderFault};
 pub use item::{Item, ItemEvent};
+pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
@@ -95,7 +99,36 @@ impl Checkouts {
         identity: CommandIdentity,
         order: Order,
     ) -> Result<Outcome, CheckoutError> {
-        let command = command::OpenCheckout { account, identity, order };
+        self.sell(command::OpenCheckout { account, identity, order }).await
+    }
+
+    /// Opens a checkout with what was quoted, at the quoted price.
+    pub async fn accept(
+        &self,
+        account: BookId,
+        identity: CommandIdentity,
+        acceptance: Acceptance,
+    ) -> Result<Outcome, CheckoutError> {
+        self.sell(command::AcceptQuote { account, identity, acceptance }).await
+    }
+
+    /// Says what an order would cost, and what is in its way. Nothing is held.
+    pub async fn quote(
+        &self,
+        account: BookId,
+        spender: KeyId,
+        lines: Vec<OrderLine>,
+    ) -> Result<QuoteView, CheckoutError> {
+        let asked_at = self.clock.now();
+        // Each quote is one of its own.
+        let once = QuoteId::mint(self.entropy.as_ref(), asked_at, account.slot());
+        let identity = CommandIdentity::of_effect(&format!("quote:{once}"));
+        let command = command::Quote { account, identity, spender, lines, asked_at };
+        let outcome = self.sell(command).await?;
+        Ok(serde_json::from_str(&outcome.body).expect("it was written as a quote"))
+    }
+
+    async fn sell(&self, command: impl Command) -> Result<Outcome, CheckoutError> {
         let outcome = self.engine.submit(Arc::new(command)).await?;
         if outcome.accepted || outcome.kept {
             return Ok(outcome);

@@ -7,8 +7,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::http::state::AppState;
 use crate::http::{
-    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, past, results,
-    sandbox, service, topups, wallets,
+    accounts, admin, catalog, charges, checkouts, credits, docs, document, ledger, past, quotes,
+    results, sandbox, service, topups, wallets,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -37,6 +37,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(topups::topup).service(topups::get_topup).service(topups::find_topups);
     config.service(credits::read_credits).service(credits::read_history);
     config.service(catalog::read_catalog).service(catalog::read_sku);
+    config.service(quotes::request_quote);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
     config.service(results::submit_result).service(results::judge_result);

@@ -59,6 +59,10 @@ impl From<CheckoutError> for Problem {
             CheckoutError::Order(OrderFault::TotalOutOfRange) => {
                 say(Code::ValidationFailed).field("items")
             }
+            CheckoutError::Order(OrderFault::QuoteUnknown) => say(Code::NotFound).field("quote_id"),
+            CheckoutError::Order(OrderFault::QuotesOpen { .. }) => {
+                say(Code::RateLimited).retry_after(60)
+            }
             CheckoutError::SkuUnlisted { .. } => say(Code::NotFound).field("sku"),
             CheckoutError::Criteria(_) => say(Code::CriteriaInvalid).field("criteria.schema"),
             CheckoutError::Check(_) => Self::fault(Code::Internal, &error),

@@ -19,7 +19,8 @@ pub fn problem(stored: &str, state: &AppState) -> Option<Problem> {
     either.ok()
 }
 
-fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
+/// The problem of a refusal of the ledger.
+pub fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
     let say = |code| Problem::new(code).detail(refusal.to_string());
     match refusal {
         Refusal::AccountFrozen => say(Code::AccountFrozen),
@@ -56,7 +57,7 @@ fn caps(violations: &[CapViolation], detail: &str) -> Problem {
 }
 
 /// What to top up: the shortfall in whole cents, and no less than can be topped up.
-fn suggest(shortfall: Amount, least: Amount) -> Amount {
+pub fn suggest(shortfall: Amount, least: Amount) -> Amount {
     let cents = shortfall.micros().checked_add(CENT - 1).map(|micros| micros / CENT);
     let rounded = cents.and_then(|cents| cents.checked_mul(CENT)).and_then(Amount::from_micros);
     rounded.unwrap_or(shortfall).max(least)
@@ -65,6 +66,12 @@ fn suggest(shortfall: Amount, least: Amount) -> Amount {
 fn checkout(refusal: &CheckoutRefusal) -> Problem {
     let say = |code| Problem::new(code).detail(refusal.to_string());
     match refusal {
+        CheckoutRefusal::QuoteUsed { checkout_id } => {
+            say(Code::QuoteUsed).field("quote_id").with("checkout_id", checkout_id.to_string())
+        }
+        CheckoutRefusal::QuoteExpired { expired_at } => {
+            say(Code::QuoteExpired).field("quote_id").with("expired_at", instant(expired_at))
+        }
         CheckoutRefusal::ResultConflict { result_id } => {
             say(Code::ResultConflict).field("result_id").with("result_id", result_id.as_str())
         }

@@ -3,6 +3,7 @@
 mod close;
 mod judge;
 mod open;
+mod quote;
 mod reverse;
 mod submit;
 
@@ -13,6 +14,7 @@ use crate::ground::{Amount, KeyId};
 
 pub use judge::{Judge, Target};
 pub use open::OpenCheckout;
+pub use quote::{AcceptQuote, Acceptance, Quote};
 pub use reverse::Reverse;
 pub use submit::SubmitResult;
 

@@ -1,9 +1,10 @@
-//! All SQL of checkouts. `batch` runs inside the engine's transaction; `catalog` is the price list;
+//! All SQL of checkouts. `batch` runs inside the engine's transaction, and `quotes` where it is wanted; `catalog` is the price list;
 //! what is here answers questions.
 
 pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod detail;
+pub(super) mod quotes;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;

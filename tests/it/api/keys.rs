@@ -24,6 +24,7 @@ fn guarded() -> Vec<(Method, String, u8)> {
     vec![
         (get(), "/api/v1/credits".to_owned(), CUSTOMER),
         (get(), "/api/v1/credits/history".to_owned(), CUSTOMER),
+        (post(), "/api/v1/quotes".to_owned(), CUSTOMER),
         (post(), "/api/v1/checkouts".to_owned(), CUSTOMER),
         (get(), "/api/v1/checkouts".to_owned(), CUSTOMER),
         (get(), CHECKOUT.to_owned(), CUSTOMER | OPERATOR),

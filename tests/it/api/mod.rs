@@ -8,6 +8,7 @@ mod expiry;
 mod keys;
 mod money;
 mod past;
+mod quotes;
 mod replay;
 mod sandbox;
 mod signup;

@@ -59,6 +59,9 @@ pub fn row(world: &World, name: &str) -> Row {
             let items = json!([{"sku": "lead", "quantity": 1}]);
             (CUSTOMER, Some(json!({"items": items, "max_total": "5.00"})))
         }
+        "POST /api/v1/quotes" => {
+            (CUSTOMER, Some(json!({"items": [{"sku": "lead", "quantity": 1}]})))
+        }
         "POST /api/v1/checkouts/{checkout_id}/cancel" => (CUSTOMER, Some(json!({}))),
         "POST /api/v1/checkouts/{checkout_id}/results" => (FULFILLER, Some(result())),
         "POST /api/v1/checkouts/{checkout_id}/results/{result_id}/verdict" => {

@@ -85,6 +85,7 @@ fn nothing_is_born_with_a_history() {
                 "kind, version, event_seq, frozen_at, settled_usdc, prepaid, held, promo_issued, \
                  promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss",
             ),
+            ("quote", "checkout_id"),
             ("checkout", "canceled_at"),
             ("checkout_item", "submitted, settled, closed"),
             ("result", "accepted, verdict, decided_at, charge_id"),
@@ -115,7 +116,7 @@ const TOO_MUCH: [(&str, &str); 6] = [
         "select c.relname::text from pg_class c
          where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
            and has_table_privilege('bursar_service', c.oid, 'delete')
-           and c.relname not in ('budget', 'wallet_challenge')
+           and c.relname not in ('budget', 'wallet_challenge', 'quote')
            and c.relname not like 'proof@_%' escape '@'",
     ),
     (
