@@ -5,6 +5,7 @@ use crate::ground::{Amount, CheckoutId};
 use crate::ledger::SubmitError;
 
 use super::SchemaFault;
+use super::delivery::EVIDENCE_BYTES_MAX;
 
 /// Why a command of this floor was refused under the lock. Recorded with the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum CheckoutRefusal {
     #[error("the quote ran out at {expired_at}")]
     QuoteExpired { expired_at: DateTime<Utc> },
     #[error("a result with this id was submitted before")]
-    ResultConflict { result_id: String },
+    ResultConflict,
     #[error("the item has {left} of {requested} units left to deliver")]
     ResultQuantityExceeded { requested: i64, left: i64 },
     #[error("the delivery deadline passed at {deadline}")]
@@ -34,6 +35,16 @@ pub enum CheckoutRefusal {
     ChargeFinal { final_at: DateTime<Utc> },
     #[error("nothing is left of the charge to reverse")]
     AlreadyReversed { amount: Amount },
+}
+
+/// Why results were not taken: of several the first that could not be, and none was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedResult {
+    #[serde(flatten)]
+    pub why: CheckoutRefusal,
+    /// Which one of the request, counted from 0.
+    pub position: usize,
+    pub result_id: String,
 }
 
 /// Why an order cannot be priced. The question is at fault, so that nothing is recorded.
@@ -66,7 +77,13 @@ pub enum CheckoutError {
     #[error("there is no such checkout")]
     CheckoutUnknown,
     #[error("the checkout has no item {item}")]
-    ItemUnknown { item: i16 },
+    ItemUnknown { position: usize, item: i16 },
+    #[error("two results have the id {result_id:?}")]
+    ResultRepeated { position: usize, result_id: String },
+    #[error("evidence has at most {EVIDENCE_BYTES_MAX} bytes, as JSON without spaces")]
+    EvidenceTooLong { position: usize },
+    #[error("the criteria of a SKU that is sold cannot be used")]
+    ListedCriteria(#[source] SchemaFault),
     #[error("there is no such result")]
     ResultUnknown,
     #[error("there is no such charge")]

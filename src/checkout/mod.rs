@@ -12,6 +12,7 @@ mod annex;
 mod catalog;
 mod command;
 mod criteria;
+mod delivery;
 mod error;
 mod item;
 mod quote;
@@ -20,6 +21,7 @@ mod store;
 mod sweeper;
 mod view;
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use sqlx::PgPool;
@@ -32,14 +34,15 @@ pub use command::{
     Acceptance, Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict,
 };
 pub use criteria::{Criteria, EvidenceSchema, Mismatch, SchemaFault};
-pub use error::{CheckoutError, CheckoutRefusal, OrderFault};
+pub use error::{CheckoutError, CheckoutRefusal, OrderFault, RefusedResult};
 pub use item::{Item, ItemEvent};
 pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
 pub use view::{
-    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, VerdictView,
+    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, SubmissionView,
+    VerdictView,
 };
 
 /// The verbs of this floor.
@@ -138,18 +141,30 @@ impl Checkouts {
         Err(fault.into())
     }
 
-    /// Submits a result for a part of an item.
+    /// Submits results for parts of items, all or none. Their evidence is checked before the lock.
     pub async fn submit(
         &self,
         checkout: CheckoutId,
         identity: CommandIdentity,
-        submission: ResultSubmission,
+        by: Staff,
+        results: Vec<ResultSubmission>,
     ) -> Result<Outcome, CheckoutError> {
+        let mut names = HashSet::new();
+        for (position, ResultSubmission { result_id, .. }) in results.iter().enumerate() {
+            if !names.insert(result_id.as_str()) {
+                let result_id = result_id.clone();
+                return Err(CheckoutError::ResultRepeated { position, result_id });
+            }
+        }
         let account = self.account_of(checkout).await?;
-        let item = store::item(&self.pool, account, checkout, submission.item).await?;
-        let item = item.ok_or(CheckoutError::ItemUnknown { item: submission.item })?;
-        submission.by.check_serves(&item.sku)?;
-        let command = command::SubmitResult { account, checkout, identity, submission };
+        let numbers: BTreeSet<i16> = results.iter().map(|result| result.item).collect();
+        let items = store::items(&self.pool, account, checkout, numbers).await?;
+        for item in items.values() {
+            by.check_serves(&item.sku)?;
+        }
+        let examined = tokio::task::spawn_blocking(move || delivery::examine(results, &items));
+        let (by, deliveries) = (by.key, examined.await??);
+        let command = command::SubmitResults { account, checkout, identity, by, deliveries };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
 

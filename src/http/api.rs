@@ -40,7 +40,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(quotes::request_quote);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
-    config.service(results::submit_result).service(results::judge_result);
+    config.service(results::submit_results).service(results::judge_result);
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);

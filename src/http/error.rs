@@ -66,7 +66,16 @@ impl From<CheckoutError> for Problem {
             CheckoutError::SkuUnlisted { .. } => say(Code::NotFound).field("sku"),
             CheckoutError::Criteria(_) => say(Code::CriteriaInvalid).field("criteria.schema"),
             CheckoutError::Check(_) => Self::fault(Code::Internal, &error),
-            CheckoutError::ItemUnknown { .. } => say(Code::ValidationFailed).field("item"),
+            CheckoutError::ListedCriteria(_) => Self::fault(Code::Internal, &error),
+            CheckoutError::ItemUnknown { position, .. } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].item"))
+            }
+            CheckoutError::ResultRepeated { position, .. } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].result_id"))
+            }
+            CheckoutError::EvidenceTooLong { position } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].evidence"))
+            }
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
             | CheckoutError::ChargeUnknown => say(Code::NotFound),

@@ -16,7 +16,7 @@ pub use judge::{Judge, Target};
 pub use open::OpenCheckout;
 pub use quote::{AcceptQuote, Acceptance, Quote};
 pub use reverse::Reverse;
-pub use submit::SubmitResult;
+pub use submit::SubmitResults;
 
 pub(super) use close::{Cancel, DeliveryDeadline};
 pub(super) use judge::VerificationDeadline;
@@ -57,7 +57,6 @@ pub struct OrderLine {
 /// What a fulfiller delivers.
 #[derive(Clone, Debug)]
 pub struct ResultSubmission {
-    pub by: Staff,
     pub result_id: String,
     pub item: i16,
     pub quantity: i64,

@@ -75,6 +75,13 @@ pub struct ResultView {
     pub charge_id: Option<ChargeId>,
 }
 
+/// Results that were submitted, in the order of the request.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SubmissionView {
+    pub checkout_id: CheckoutId,
+    pub results: Vec<ResultView>,
+}
+
 /// What a verdict did.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VerdictView {

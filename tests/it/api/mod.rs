@@ -10,6 +10,7 @@ mod money;
 mod past;
 mod quotes;
 mod replay;
+mod results;
 mod sandbox;
 mod signup;
 mod wallet;
@@ -271,9 +272,9 @@ impl Api {
 
     /// Submits a result under its own id as idempotency key.
     pub async fn deliver(&self, key: &str, checkout: &str, result: &str, item: u8, quantity: u32) {
-        let body = json!({
+        let body = json!({"results": [{
             "result_id": result, "item": item, "quantity": quantity, "evidence": {"file": result},
-        });
+        }]});
         let path = format!("/api/v1/checkouts/{checkout}/results");
         self.post_once(&path, key, result, body).await.json(201);
     }

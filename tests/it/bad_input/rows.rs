@@ -109,7 +109,8 @@ pub fn query(name: &str) -> &'static [(&'static str, &'static str)] {
 }
 
 fn result() -> Value {
-    json!({"result_id": "r9", "item": 1, "quantity": 1, "evidence": {"bytes": 9}})
+    let result = json!({"result_id": "r9", "item": 1, "quantity": 1, "evidence": {"bytes": 9}});
+    json!({ "results": [result] })
 }
 
 fn terms() -> Value {

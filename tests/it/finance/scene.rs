@@ -280,13 +280,14 @@ impl Scene {
 
     pub async fn deliver(&self, checkout: CheckoutId, item: i16, result: &str, quantity: i64) {
         let submission = ResultSubmission {
-            by: staff(),
             result_id: result.to_owned(),
             item,
             quantity,
             evidence: json!({ "url": "https://example.org" }),
         };
-        accepted(self.checkouts.submit(checkout, fresh(), submission).await.unwrap());
+        accepted(
+            self.checkouts.submit(checkout, fresh(), staff(), vec![submission]).await.unwrap(),
+        );
     }
 
     pub async fn cancel(&self, account: BookId, checkout: CheckoutId) {

@@ -114,7 +114,7 @@ impl Replica {
         match call.clone() {
             Call::Open(order) => self.checkouts.open(*account, identity, order).await,
             Call::Submit(checkout, submission) => {
-                self.checkouts.submit(checkout, identity, submission).await
+                self.checkouts.submit(checkout, identity, staff(), vec![submission]).await
             }
             Call::Judge(checkout, result, verdict) => {
                 self.checkouts.judge(checkout, &result, identity, verdict).await
@@ -165,7 +165,7 @@ pub fn order(spender: KeyId, lines: &[(usize, i64)], max_total: i64) -> Order {
 
 pub fn submission(result_id: &str, item: i16, quantity: i64) -> ResultSubmission {
     let evidence = json!({ "result": result_id });
-    ResultSubmission { by: staff(), result_id: result_id.into(), item, quantity, evidence }
+    ResultSubmission { result_id: result_id.into(), item, quantity, evidence }
 }
 
 pub fn verdict(accepted: i64) -> Verdict {
