@@ -27,6 +27,7 @@
 //! - States: [`x402::topup::TopupState`],
 //!   [`x402::topup::SettlementStanding`], [`checkout::ResultFacts`], [`checkout::Item`], each a total
 //!   function of state and event.
+//! - What evidence must be: [`checkout::EvidenceSchema`], bounded and offline, checked before the lock.
 //! - What the facilitator's answer means: [`x402::classify`].
 //! - Error codes of the API: [`http::Code`], one table.
 //! - SQL: files named `store.rs` or below a folder `store`, and [`db`].
