@@ -1,5 +1,25 @@
 -- Money out: the catalogue, checkouts, results, charges and reversals.
 
+-- The terms of every SKU, each version for ever: what an item was sold under is found here.
+create table sku_version (
+  sku                     text        not null,
+  version                 integer     not null check (version > 0),
+  title                   text        not null,
+  unit                    text        not null,
+  unit_price              bigint      not null check (unit_price > 0),
+  criteria                jsonb       not null,
+  verification            text        not null check (verification in ('push')),
+  delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
+  verification_deadline_s integer     not null check (verification_deadline_s > 0),
+  dispute_window_s        integer     not null check (dispute_window_s >= 0),
+  active                  boolean     not null,
+  updated_at              timestamptz not null,
+  primary key (sku, version)
+);
+grant select, insert on sku_version to bursar_service;
+call make_append_only('sku_version');
+
+-- The version that is sold now: the one row of a SKU that a batch reads.
 create table sku (
   sku                     text        not null primary key,
   title                   text        not null,
@@ -18,6 +38,25 @@ grant select, insert on sku to bursar_service;
 grant update (title, unit, unit_price, criteria, verification, delivery_deadline_s,
               verification_deadline_s, dispute_window_s, active, version, updated_at)
   on sku to bursar_service;
+
+-- Prices that hold for a while: what was asked for, on the terms of that moment. One that is accepted
+-- names its checkout and stays; the others are forgotten some time after they ran out.
+create table quote (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  quote_id    uuid        not null,
+  lines       jsonb       not null,
+  created_at  timestamptz not null,
+  expires_at  timestamptz not null,
+  checkout_id uuid,
+  primary key (slot, book_id, quote_id),
+  constraint quote_one_per_checkout unique (slot, checkout_id)
+) with (fillfactor = 80);
+create index quote_open on quote (slot, book_id, expires_at) where checkout_id is null;
+grant select, delete on quote to bursar_service;
+-- A quote begins unaccepted.
+grant insert (slot, book_id, quote_id, lines, created_at, expires_at) on quote to bursar_service;
+grant update (checkout_id) on quote to bursar_service;
 
 create table checkout (
   slot        smallint    not null,
@@ -135,6 +174,8 @@ grant select, insert on reversal to bursar_service;
 call make_append_only('reversal');
 
 -- What the constraints above cannot say, because it is about a row's past or about several rows.
+create trigger quote_accepted_once after update or delete on quote for each row
+  when (old.checkout_id is not null) execute function refuse_step();
 create trigger checkout_canceled_once after update on checkout for each row
   when (old.canceled_at is not null and new.canceled_at is distinct from old.canceled_at)
   execute function refuse_step();

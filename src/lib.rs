@@ -29,6 +29,7 @@
 //!   function of state and event.
 //! - Which addresses may be called: [`outbound::AddressKind`]. What events there are:
 //!   [`events::KINDS`].
+//! - What evidence must be: [`checkout::EvidenceSchema`], bounded and offline, checked before the lock.
 //! - What the facilitator's answer means: [`x402::classify`].
 //! - Error codes of the API: [`http::Code`], one table.
 //! - SQL: files named `store.rs` or below a folder `store`, and [`db`].

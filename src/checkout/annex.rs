@@ -7,14 +7,28 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::ground::{Amount, BookId, ChargeId, CheckoutId, KeyId, ReversalId, TransactionId};
+use crate::ground::{
+    Amount, BookId, ChargeId, CheckoutId, KeyId, QuoteId, ReversalId, TransactionId,
+};
 use crate::ledger::{Annex, Fault};
 
+use super::quote::{PricedLine, QuoteFacts};
 use super::store::batch;
 use super::{Item, ResultFacts, ResultState};
 
 pub(super) type ItemKey = (BookId, CheckoutId, i16);
 pub(super) type ResultKey = (BookId, CheckoutId, String);
+
+pub(super) type QuoteKey = (BookId, QuoteId);
+
+/// A quote that is made in this batch.
+pub(super) struct NewQuote {
+    pub(super) account: BookId,
+    pub(super) id: QuoteId,
+    pub(super) lines: Vec<PricedLine>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) expires_at: DateTime<Utc>,
+}
 
 /// A checkout that is opened in this batch.
 pub(super) struct NewCheckout {
@@ -98,13 +112,20 @@ pub(super) struct Listing {
 #[derive(Default)]
 pub(super) struct CheckoutRows {
     pub(super) wanted_skus: BTreeSet<String>,
+    pub(super) wanted_quotes: BTreeSet<QuoteKey>,
+    /// Whose open quotes are counted, and when.
+    pub(super) wanted_open_quotes: BTreeMap<BookId, DateTime<Utc>>,
     pub(super) wanted_items: BTreeSet<ItemKey>,
     pub(super) wanted_results: BTreeSet<ResultKey>,
     pub(super) wanted_charges: BTreeSet<(BookId, ChargeId)>,
     pub(super) catalog: HashMap<String, Listing>,
+    pub(super) quotes: BTreeMap<QuoteKey, QuoteFacts>,
+    pub(super) open_quotes: BTreeMap<BookId, i64>,
     pub(super) items: BTreeMap<ItemKey, (Item, bool)>,
     pub(super) results: BTreeMap<ResultKey, ResultFacts>,
     pub(super) charges: BTreeMap<(BookId, ChargeId), ChargeFacts>,
+    pub(super) quoted: Vec<NewQuote>,
+    pub(super) accepted_quotes: Vec<(QuoteKey, CheckoutId)>,
     pub(super) opened: Vec<NewCheckout>,
     pub(super) canceled: Vec<(BookId, CheckoutId, DateTime<Utc>)>,
     pub(super) submitted: Vec<(ResultKey, NewResult)>,
@@ -121,6 +142,14 @@ impl CheckoutRows {
         }
     }
 
+    pub(super) fn want_quote(&mut self, account: BookId, quote: QuoteId) {
+        self.wanted_quotes.insert((account, quote));
+    }
+
+    pub(super) fn want_open_quotes(&mut self, account: BookId, at: DateTime<Utc>) {
+        self.wanted_open_quotes.insert(account, at);
+    }
+
     pub(super) fn want_item(&mut self, account: BookId, checkout: CheckoutId, item: i16) {
         self.wanted_items.insert((account, checkout, item));
     }
@@ -131,6 +160,14 @@ impl CheckoutRows {
 
     pub(super) fn want_charge(&mut self, account: BookId, charge: ChargeId) {
         self.wanted_charges.insert((account, charge));
+    }
+
+    pub(super) fn quote_of(&self, account: BookId, quote: QuoteId) -> Option<&QuoteFacts> {
+        self.quotes.get(&(account, quote))
+    }
+
+    pub(super) fn open_quotes(&self, account: BookId) -> i64 {
+        self.open_quotes.get(&account).copied().unwrap_or(0)
     }
 
     pub(super) fn item(
@@ -149,6 +186,26 @@ impl CheckoutRows {
 
     pub(super) fn charge_of(&self, account: BookId, charge: ChargeId) -> Option<&ChargeFacts> {
         self.charges.get(&(account, charge))
+    }
+
+    pub(super) fn quote(&mut self, quote: NewQuote) {
+        self.changes = self.changes.saturating_add(1);
+        let open = self.open_quotes.entry(quote.account).or_default();
+        *open = open.saturating_add(1);
+        self.quoted.push(quote);
+    }
+
+    pub(super) fn accept_quote(
+        &mut self,
+        account: BookId,
+        quote: QuoteId,
+        checkout: CheckoutId,
+    ) -> Result<(), Fault> {
+        self.changes = self.changes.saturating_add(1);
+        let facts = self.quotes.get_mut(&(account, quote)).ok_or(Fault::Annex("quote"))?;
+        facts.checkout = Some(checkout);
+        self.accepted_quotes.push(((account, quote), checkout));
+        Ok(())
     }
 
     pub(super) fn open(&mut self, checkout: NewCheckout) {

@@ -3,6 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::Amount;
 
+use super::Criteria;
+
 /// Who judges the results of a SKU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -27,8 +29,7 @@ pub struct SkuTerms {
     /// What one unit is, such as `lead` or `page`.
     pub unit: String,
     pub unit_price: Amount,
-    /// The acceptance criteria, as data.
-    pub criteria: serde_json::Value,
+    pub criteria: Criteria,
     pub verification: Verification,
     pub delivery_deadline_s: i32,
     pub verification_deadline_s: i32,
@@ -36,12 +37,13 @@ pub struct SkuTerms {
     pub active: bool,
 }
 
-/// Something that can be bought.
+/// Something that can be bought, as a version of its terms has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sku {
     pub sku: String,
     pub terms: SkuTerms,
     /// Counts the changes of its terms.
     pub version: i32,
+    /// When the version began.
     pub updated_at: DateTime<Utc>,
 }

@@ -1,15 +1,22 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::Amount;
+use crate::ground::{Amount, CheckoutId};
 use crate::ledger::SubmitError;
+
+use super::SchemaFault;
+use super::delivery::EVIDENCE_BYTES_MAX;
 
 /// Why a command of this floor was refused under the lock. Recorded with the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum CheckoutRefusal {
+    #[error("the quote was accepted before, with checkout {checkout_id}")]
+    QuoteUsed { checkout_id: CheckoutId },
+    #[error("the quote ran out at {expired_at}")]
+    QuoteExpired { expired_at: DateTime<Utc> },
     #[error("a result with this id was submitted before")]
-    ResultConflict { result_id: String },
+    ResultConflict,
     #[error("the item has {left} of {requested} units left to deliver")]
     ResultQuantityExceeded { requested: i64, left: i64 },
     #[error("the delivery deadline passed at {deadline}")]
@@ -30,6 +37,16 @@ pub enum CheckoutRefusal {
     AlreadyReversed { amount: Amount },
 }
 
+/// Why results were not taken: of several the first that could not be, and none was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedResult {
+    #[serde(flatten)]
+    pub why: CheckoutRefusal,
+    /// Which one of the request, counted from 0.
+    pub position: usize,
+    pub result_id: String,
+}
+
 /// Why an order cannot be priced. The question is at fault, so that nothing is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -40,6 +57,10 @@ pub enum OrderFault {
     SkuInactive { sku: String },
     #[error("the checkout's total does not fit")]
     TotalOutOfRange,
+    #[error("there is no such quote, or it ran out long ago")]
+    QuoteUnknown,
+    #[error("{max} quotes are open, and no more can be at a time")]
+    QuotesOpen { max: i64 },
 }
 
 /// Why this floor could not do what was asked.
@@ -47,10 +68,22 @@ pub enum OrderFault {
 pub enum CheckoutError {
     #[error(transparent)]
     Order(#[from] OrderFault),
+    #[error("there is no such SKU: {sku}")]
+    SkuUnlisted { sku: String },
+    #[error(transparent)]
+    Criteria(#[from] SchemaFault),
+    #[error("a check against criteria did not end")]
+    Check(#[from] tokio::task::JoinError),
     #[error("there is no such checkout")]
     CheckoutUnknown,
     #[error("the checkout has no item {item}")]
-    ItemUnknown { item: i16 },
+    ItemUnknown { position: usize, item: i16 },
+    #[error("two results have the id {result_id:?}")]
+    ResultRepeated { position: usize, result_id: String },
+    #[error("evidence has at most {EVIDENCE_BYTES_MAX} bytes, as JSON without spaces")]
+    EvidenceTooLong { position: usize },
+    #[error("the criteria of a SKU that is sold cannot be used")]
+    ListedCriteria(#[source] SchemaFault),
     #[error("there is no such result")]
     ResultUnknown,
     #[error("there is no such charge")]

@@ -83,6 +83,12 @@ impl Item {
         }
     }
 
+    /// Counts units that a result delivers; all of them close the item.
+    pub fn take(&mut self, units: i64) {
+        self.submitted = self.submitted.saturating_add(units);
+        self.closed = self.submitted == self.quantity;
+    }
+
     /// The money of so many units.
     pub fn price_of(&self, units: i64) -> Option<Amount> {
         self.unit_price.checked_mul(units)

@@ -11,29 +11,38 @@
 mod annex;
 mod catalog;
 mod command;
+mod criteria;
+mod delivery;
 mod error;
 mod item;
+mod quote;
 mod result;
 mod store;
 mod sweeper;
 mod view;
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, ReversalId};
-use crate::ledger::{CommandIdentity, Engine, Outcome};
+use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, QuoteId, ReversalId};
+use crate::ledger::{Command, CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
-pub use command::{Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict};
-pub use error::{CheckoutError, CheckoutRefusal, OrderFault};
+pub use command::{
+    Acceptance, Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict,
+};
+pub use criteria::{Criteria, EvidenceSchema, Mismatch, SchemaFault};
+pub use error::{CheckoutError, CheckoutRefusal, OrderFault, RefusedResult};
 pub use item::{Item, ItemEvent};
+pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
 pub use view::{
-    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, VerdictView,
+    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, SubmissionView,
+    VerdictView,
 };
 
 /// The verbs of this floor.
@@ -60,8 +69,29 @@ impl Checkouts {
         Ok(store::catalog::list(&self.pool, after, limit).await?)
     }
 
-    /// Lists a SKU or changes its terms. Open checkouts keep the terms they were made with.
+    /// A SKU as it is listed now.
+    pub async fn sku(&self, sku: &str) -> Result<Sku, CheckoutError> {
+        let found = store::catalog::get(&self.pool, sku).await?;
+        found.ok_or_else(|| CheckoutError::SkuUnlisted { sku: sku.to_owned() })
+    }
+
+    /// The versions of a SKU's terms, newest first: at most `limit` older than the given one.
+    pub async fn sku_versions(
+        &self,
+        sku: &str,
+        before: Option<i32>,
+        limit: i64,
+    ) -> Result<Vec<Sku>, CheckoutError> {
+        Ok(store::catalog::versions(&self.pool, sku, before, limit).await?)
+    }
+
+    /// Lists a SKU or changes its terms, which begins a version. Open checkouts keep the terms they
+    /// were made with.
     pub async fn list_sku(&self, sku: &str, terms: &SkuTerms) -> Result<Sku, CheckoutError> {
+        if let Some(schema) = terms.criteria.schema.clone() {
+            tokio::task::spawn_blocking(move || EvidenceSchema::compile(&schema).map(drop))
+                .await??;
+        }
         Ok(store::catalog::put(&self.pool, sku, terms, self.clock.now()).await?)
     }
 
@@ -72,7 +102,36 @@ impl Checkouts {
         identity: CommandIdentity,
         order: Order,
     ) -> Result<Outcome, CheckoutError> {
-        let command = command::OpenCheckout { account, identity, order };
+        self.sell(command::OpenCheckout { account, identity, order }).await
+    }
+
+    /// Opens a checkout with what was quoted, at the quoted price.
+    pub async fn accept(
+        &self,
+        account: BookId,
+        identity: CommandIdentity,
+        acceptance: Acceptance,
+    ) -> Result<Outcome, CheckoutError> {
+        self.sell(command::AcceptQuote { account, identity, acceptance }).await
+    }
+
+    /// Says what an order would cost, and what is in its way. Nothing is held.
+    pub async fn quote(
+        &self,
+        account: BookId,
+        spender: KeyId,
+        lines: Vec<OrderLine>,
+    ) -> Result<QuoteView, CheckoutError> {
+        let asked_at = self.clock.now();
+        // Each quote is one of its own.
+        let once = QuoteId::mint(self.entropy.as_ref(), asked_at, account.slot());
+        let identity = CommandIdentity::of_effect(&format!("quote:{once}"));
+        let command = command::Quote { account, identity, spender, lines, asked_at };
+        let outcome = self.sell(command).await?;
+        Ok(serde_json::from_str(&outcome.body).expect("it was written as a quote"))
+    }
+
+    async fn sell(&self, command: impl Command) -> Result<Outcome, CheckoutError> {
         let outcome = self.engine.submit(Arc::new(command)).await?;
         if outcome.accepted || outcome.kept {
             return Ok(outcome);
@@ -82,18 +141,30 @@ impl Checkouts {
         Err(fault.into())
     }
 
-    /// Submits a result for a part of an item.
+    /// Submits results for parts of items, all or none. Their evidence is checked before the lock.
     pub async fn submit(
         &self,
         checkout: CheckoutId,
         identity: CommandIdentity,
-        submission: ResultSubmission,
+        by: Staff,
+        results: Vec<ResultSubmission>,
     ) -> Result<Outcome, CheckoutError> {
+        let mut names = HashSet::new();
+        for (position, ResultSubmission { result_id, .. }) in results.iter().enumerate() {
+            if !names.insert(result_id.as_str()) {
+                let result_id = result_id.clone();
+                return Err(CheckoutError::ResultRepeated { position, result_id });
+            }
+        }
         let account = self.account_of(checkout).await?;
-        let item = store::item(&self.pool, account, checkout, submission.item).await?;
-        let item = item.ok_or(CheckoutError::ItemUnknown { item: submission.item })?;
-        submission.by.check_serves(&item.sku)?;
-        let command = command::SubmitResult { account, checkout, identity, submission };
+        let numbers: BTreeSet<i16> = results.iter().map(|result| result.item).collect();
+        let items = store::items(&self.pool, account, checkout, numbers).await?;
+        for item in items.values() {
+            by.check_serves(&item.sku)?;
+        }
+        let examined = tokio::task::spawn_blocking(move || delivery::examine(results, &items));
+        let (by, deliveries) = (by.key, examined.await??);
+        let command = command::SubmitResults { account, checkout, identity, by, deliveries };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
 

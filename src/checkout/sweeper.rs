@@ -9,7 +9,7 @@ use crate::ground::Clock;
 use crate::ledger::{Command, Engine, SubmitError};
 
 use super::command::{DeliveryDeadline, Target, VerificationDeadline};
-use super::{CheckoutError, Overdue, store};
+use super::{CheckoutError, Overdue, quote, store};
 
 /// How many deadlines one step takes up. They share a few batches of the engine.
 const STEP_MAX: i64 = 500;
@@ -56,6 +56,13 @@ impl Sweeper {
             }
         }
         Ok(settled)
+    }
+
+    /// Forgets quotes that ran out some time ago and returns whether there may be more.
+    pub async fn forget_quotes(&self) -> Result<bool, CheckoutError> {
+        let before = self.clock.now() - quote::KEPT;
+        let forgotten = store::quotes::forget(&self.pool, before, STEP_MAX).await?;
+        Ok(i64::try_from(forgotten).is_ok_and(|forgotten| forgotten >= STEP_MAX))
     }
 
     /// Deadlines that have passed and wait to be enforced.

@@ -58,7 +58,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
-    /// support, expiring lots, old counters, webhooks, and the checks.
+    /// support, expiring lots, webhooks, old counters and quotes, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
@@ -66,6 +66,7 @@ impl Workers {
         let checker = tokio::spawn(check(tools.checker, tools.drift));
         let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
+        let quotes = sweeper.clone();
         let sweep = work("sweeper", sweep_interval, stopped.clone(), move || {
             let sweeper = sweeper.clone();
             async move { sweeper.step().await.map(|settled| settled > 0).map_err(|e| e.to_string()) }
@@ -104,8 +105,11 @@ impl Workers {
             async move { courier.forget_old().await.map_err(|e| e.to_string()) }
         });
         let forget = work("forgetter", FORGET_INTERVAL, stopped, move || {
-            let accounts = accounts.clone();
-            async move { accounts.forget_old().await.map(|()| false).map_err(|e| e.to_string()) }
+            let (accounts, quotes) = (accounts.clone(), quotes.clone());
+            async move {
+                accounts.forget_old().await.map_err(|e| e.to_string())?;
+                quotes.forget_quotes().await.map_err(|e| e.to_string())
+            }
         });
         let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, tidy, forget];
         Self { stop, tasks, careless: [checker, look] }

@@ -136,6 +136,9 @@ typed_id!(
     /// A top-up.
     TopupId, "top");
 typed_id!(
+    /// A quote: prices that hold for a while.
+    QuoteId, "quo");
+typed_id!(
     /// A checkout.
     CheckoutId, "chk");
 typed_id!(

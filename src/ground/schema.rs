@@ -5,8 +5,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    Amount, BookId, CapId, ChargeId, CheckoutId, EventId, HoldId, KeyId, LotId, Mode, ReversalId,
-    TopupId, TransactionId, WebhookId,
+    Amount, BookId, CapId, ChargeId, CheckoutId, EventId, HoldId, KeyId, LotId, Mode, QuoteId,
+    ReversalId, TopupId, TransactionId, WebhookId,
 };
 
 /// The pattern of amounts in JSON.
@@ -59,6 +59,7 @@ id_schemas! {
     TransactionId: "The id of a ledger transaction";
     CapId: "The id of a cap";
     TopupId: "The id of a top-up";
+    QuoteId: "The id of a quote";
     CheckoutId: "The id of a checkout";
     ChargeId: "The id of a charge";
     ReversalId: "The id of a reversal";

@@ -8,7 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, docs, document, events, ledger, past,
-    results, sandbox, service, topups, wallets, webhooks,
+    quotes, results, sandbox, service, topups, wallets, webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -36,10 +36,11 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(wallets::issue_challenge).service(wallets::claim_wallet);
     config.service(topups::topup).service(topups::get_topup).service(topups::find_topups);
     config.service(credits::read_credits).service(credits::read_history);
-    config.service(catalog::read_catalog);
+    config.service(catalog::read_catalog).service(catalog::read_sku);
+    config.service(quotes::request_quote);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
-    config.service(results::submit_result).service(results::judge_result);
+    config.service(results::submit_results).service(results::judge_result);
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);

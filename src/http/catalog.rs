@@ -3,17 +3,17 @@
 use actix_web::{HttpRequest, HttpResponse, get, put, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::checkout::{Sku, SkuTerms, Verification};
+use crate::checkout::{Criteria, Sku, SkuTerms, Verification};
 use crate::ground::{Amount, Page};
 use crate::http::Problem;
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::http::fields::{
-    AnyJson, DeadlineSeconds, Label, Price, SkuName, Title, WindowSeconds, word,
+    CriteriaText, DeadlineSeconds, JsonObject, Label, Price, SkuName, Title, WindowSeconds, word,
 };
+use crate::http::list::object;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
 
@@ -32,8 +32,7 @@ pub struct SkuView {
     /// The price of one unit.
     pub unit_price: Amount,
     /// What a result must be to be accepted.
-    #[schema(value_type = Value)]
-    pub criteria: Value,
+    pub criteria: Criteria,
     /// Who judges results: with `push`, a verifier posts verdicts.
     pub verification: Verification,
     /// How long after the checkout results may be submitted; the rest is released then.
@@ -46,7 +45,7 @@ pub struct SkuView {
     pub active: bool,
     /// Counts the changes of its terms.
     pub version: i32,
-    /// When its terms last changed.
+    /// When this version began.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -55,7 +54,10 @@ pub struct SkuView {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "title": "A verified sales lead", "unit": "lead", "unit_price": "2.50",
-    "criteria": {"email": "deliverable", "age_days_max": 30},
+    "criteria": {
+        "schema": {"required": ["email"], "properties": {"email": {"format": "email"}}},
+        "text": "The address accepts mail and is at most 30 days old.",
+    },
     "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
     "dispute_window_seconds": 604800,
 }))]
@@ -66,8 +68,9 @@ pub struct SkuRequest {
     pub unit: Label,
     /// The price of one unit, more than nothing.
     pub unit_price: Price,
-    /// What a result must be to be accepted, as data.
-    pub criteria: AnyJson,
+    /// What a result must be to be accepted.
+    #[serde(deserialize_with = "object")]
+    pub criteria: CriteriaRequest,
     /// Who judges results: with `push`, a verifier posts verdicts.
     #[serde(default = "push", deserialize_with = "word")]
     pub verification: Verification,
@@ -80,6 +83,26 @@ pub struct SkuRequest {
     /// Whether it is on sale.
     #[serde(default = "on_sale")]
     pub active: bool,
+}
+
+/// What a result must be to be accepted.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CriteriaRequest {
+    /// A JSON Schema (2020-12) that evidence must meet, checked before anybody judges: at most 16384
+    /// bytes, without recursion, and with references such as `#/$defs/name` only.
+    pub schema: Option<JsonObject>,
+    /// What else is asked of a result, in words.
+    pub text: Option<CriteriaText>,
+}
+
+/// A SKU with a page of the versions of its terms.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SkuPage {
+    #[serde(flatten)]
+    sku: SkuView,
+    #[serde(flatten)]
+    versions: Page<SkuView>,
 }
 
 fn push() -> Verification {
@@ -116,12 +139,21 @@ impl From<SkuRequest> for SkuTerms {
             title: request.title.into_string(),
             unit: request.unit.into_string(),
             unit_price: request.unit_price.get(),
-            criteria: request.criteria.into_value(),
+            criteria: request.criteria.into(),
             verification: request.verification,
             delivery_deadline_s: request.delivery_deadline_seconds.get(),
             verification_deadline_s: request.verification_deadline_seconds.get(),
             dispute_window_s: request.dispute_window_seconds.get(),
             active: request.active,
+        }
+    }
+}
+
+impl From<CriteriaRequest> for Criteria {
+    fn from(request: CriteriaRequest) -> Self {
+        Self {
+            schema: request.schema.map(JsonObject::into_value),
+            text: request.text.map(CriteriaText::into_string),
         }
     }
 }
@@ -148,6 +180,35 @@ pub async fn read_catalog(
     let rows = state.checkouts.catalog(after, page.rows()).await?;
     let rows: Vec<SkuView> = rows.into_iter().map(SkuView::from).collect();
     Ok(page.answer(&request, rows, |row| row.sku.clone()))
+}
+
+/// One SKU
+///
+/// As it is sold now, with every version of its terms in `data`, newest first: a checkout keeps the
+/// version it was made under. Needs no key.
+#[utoipa::path(
+    tag = "checkouts",
+    params(("sku" = SkuName, Path, description = "Its name"), Paging),
+    responses(
+        (status = 200, description = "The SKU, with a page of its versions", body = SkuPage),
+        (status = 404, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[get("/api/v1/catalog/{sku}")]
+pub async fn read_sku(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    ApiPath(sku): ApiPath<SkuName>,
+    paging: ApiQuery<Paging>,
+) -> Result<HttpResponse, Problem> {
+    let page = paging.0.read::<i32>()?;
+    let listed = state.checkouts.sku(sku.as_str()).await?;
+    let rows = state.checkouts.sku_versions(sku.as_str(), page.after, page.rows()).await?;
+    let rows = rows.into_iter().map(SkuView::from).collect();
+    let versions = page.cut(rows, |row: &SkuView| row.version.to_string());
+    let mut response = page.linked(request.path(), "", &versions);
+    Ok(response.json(SkuPage { sku: listed.into(), versions }))
 }
 
 /// A SKU, whether or not there is one of that name.

@@ -6,11 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::accounts::{KeyRole, Principal};
+use crate::accounts::KeyRole;
+use crate::checkout::{Acceptance, CheckoutSummary, Order, OrderLine};
 use crate::checkout::{CancelView, CheckoutView};
-use crate::checkout::{CheckoutSummary, Order, OrderLine};
-use crate::ground::{Amount, BookId, CheckoutId, Page};
-use crate::http::Problem;
+use crate::ground::{Amount, BookId, CheckoutId, Page, QuoteId};
 use crate::http::auth::{Customer, Granted, Reader, Spender};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader, OptionalJson};
 use crate::http::fields::{Quantity, SkuName};
@@ -18,8 +17,9 @@ use crate::http::list::Several;
 use crate::http::outcome::{answer, identity};
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
+use crate::http::{Code, Problem};
 
-/// What is to be bought.
+/// What is to be bought: `items` with `max_total`, or what was quoted.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -27,10 +27,16 @@ use crate::http::state::AppState;
 }))]
 pub struct CheckoutRequest {
     /// What, and how much of it.
-    #[schema(value_type = Vec<ItemRequest>, min_items = 1, max_items = 1000)]
-    pub items: Several<ItemRequest, 1, 1000>,
-    /// The most that all of it may cost. Nothing is bought when it costs more.
-    pub max_total: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<ItemRequest>>, min_items = 1, max_items = 1000)]
+    pub items: Option<Several<ItemRequest, 1, 1000>>,
+    /// The quote that is accepted, instead of `items`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote_id: Option<QuoteId>,
+    /// The most that all of it may cost. Nothing is bought when it costs more. Required with `items`;
+    /// a quote's total unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_total: Option<Amount>,
 }
 
 /// One item that is to be bought.
@@ -82,19 +88,18 @@ impl From<CheckoutSummary> for CheckoutLine {
     }
 }
 
-impl CheckoutRequest {
-    fn order(&self, caller: &Principal) -> Order {
-        let line = |item: &ItemRequest| OrderLine {
-            sku: item.sku.as_str().to_owned(),
-            quantity: item.quantity.get(),
-        };
-        let lines = self.items.as_slice().iter().map(line).collect();
-        Order { spender: caller.key, lines, max_total: self.max_total }
-    }
+/// The lines of an order.
+pub fn lines(items: &[ItemRequest]) -> Vec<OrderLine> {
+    let line = |item: &ItemRequest| OrderLine {
+        sku: item.sku.as_str().to_owned(),
+        quantity: item.quantity.get(),
+    };
+    items.iter().map(line).collect()
 }
 
 /// Check out
 ///
+/// Buys `items`, or what a quote named, at its price; a quote is accepted once and within its life.
 /// The whole amount is held, or nothing is and the refusal names every cap in the way. Each item is
 /// charged as its results are accepted; what is rejected, late or canceled goes back by itself.
 #[utoipa::path(
@@ -119,8 +124,23 @@ pub async fn open_checkout(
     let caller = access.caller;
     let (IdempotencyHeader(key), ApiJson(request)) = access.asked;
     let identity = identity(&caller, &key, "/api/v1/checkouts", &request);
-    let order = request.order(&caller);
-    let outcome = state.checkouts.open(caller.account, identity, order).await?;
+    let misfit = |field, why| Problem::new(Code::ValidationFailed).field(field).detail(why);
+    let (account, spender) = (caller.account, caller.key);
+    let outcome = match (request.items, request.quote_id, request.max_total) {
+        (Some(items), None, Some(max_total)) => {
+            let order = Order { spender, lines: lines(items.as_slice()), max_total };
+            state.checkouts.open(account, identity, order).await?
+        }
+        (None, Some(quote), max_total) => {
+            let acceptance = Acceptance { spender, quote, max_total };
+            state.checkouts.accept(account, identity, acceptance).await?
+        }
+        (Some(_), None, None) => return Err(misfit("max_total", "items need a max_total")),
+        (Some(_), Some(_), _) => {
+            return Err(misfit("quote_id", "a quote names its items already"));
+        }
+        (None, None, _) => return Err(misfit("items", "items or a quote_id are needed")),
+    };
     answer(&state, outcome, StatusCode::CREATED)
 }
 

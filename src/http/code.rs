@@ -130,6 +130,15 @@ codes! {
     SkuInactive: "sku_inactive", 409, false, "choose_other_sku", "/api/v1/catalog",
         "The SKU is not on sale",
         "Choose an active SKU of the catalog.";
+    QuoteUsed: "quote_used", 409, false, "read_checkout", "",
+        "The quote was accepted before",
+        "Read the checkout of checkout_id; for another one, ask for another quote.";
+    QuoteExpired: "quote_expired", 409, false, "quote_again", "/api/v1/quotes",
+        "The quote ran out",
+        "Ask for a new quote and accept that within its life.";
+    CriteriaInvalid: "criteria_invalid", 422, false, "fix_request", "",
+        "The schema of the criteria cannot be used",
+        "Correct the JSON Schema as detail says and send the SKU again.";
     MaxTotalExceeded: "max_total_exceeded", 409, false, "raise_max_total", "",
         "The items cost more than max_total",
         "Raise max_total or order less, with a new Idempotency-Key.";

@@ -60,7 +60,23 @@ impl From<CheckoutError> for Problem {
             CheckoutError::Order(OrderFault::TotalOutOfRange) => {
                 say(Code::ValidationFailed).field("items")
             }
-            CheckoutError::ItemUnknown { .. } => say(Code::ValidationFailed).field("item"),
+            CheckoutError::Order(OrderFault::QuoteUnknown) => say(Code::NotFound).field("quote_id"),
+            CheckoutError::Order(OrderFault::QuotesOpen { .. }) => {
+                say(Code::RateLimited).retry_after(60)
+            }
+            CheckoutError::SkuUnlisted { .. } => say(Code::NotFound).field("sku"),
+            CheckoutError::Criteria(_) => say(Code::CriteriaInvalid).field("criteria.schema"),
+            CheckoutError::Check(_) => Self::fault(Code::Internal, &error),
+            CheckoutError::ListedCriteria(_) => Self::fault(Code::Internal, &error),
+            CheckoutError::ItemUnknown { position, .. } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].item"))
+            }
+            CheckoutError::ResultRepeated { position, .. } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].result_id"))
+            }
+            CheckoutError::EvidenceTooLong { position } => {
+                say(Code::ValidationFailed).field(format!("results[{position}].evidence"))
+            }
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
             | CheckoutError::ChargeUnknown => say(Code::NotFound),

@@ -80,6 +80,8 @@ texts! {
     Title, 200, is_prose, None, "1 to 200 characters, no control characters";
     /// Why something was done.
     Reason, 1000, is_prose, None, "1 to 1000 characters, no control characters";
+    /// What is asked of a result, in words.
+    CriteriaText, 4000, is_prose, None, "1 to 4000 characters, no control characters";
     /// The name of something that can be bought.
     SkuName, 64, is_sku, Some("^[a-z0-9][a-z0-9._-]{0,63}$"),
         "1 to 64 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit";
@@ -216,6 +218,33 @@ impl<'de> Deserialize<'de> for AnyJson {
         Ok(Self(value))
     }
 }
+
+/// The same, and an object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct JsonObject(AnyJson);
+
+impl JsonObject {
+    /// The value.
+    pub fn into_value(self) -> Value {
+        self.0.into_value()
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = AnyJson::deserialize(deserializer)?;
+        if json.0.is_object() { Ok(Self(json)) } else { Err(D::Error::custom("a JSON object")) }
+    }
+}
+
+impl PartialSchema for JsonObject {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Object).into()
+    }
+}
+
+impl ToSchema for JsonObject {}
 
 /// Recursion is bounded by the parser's own depth.
 fn has_nul(value: &Value) -> bool {

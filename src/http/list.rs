@@ -52,6 +52,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
     }
 }
 
+/// An object as a member of an object, read as strictly.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Member::deserialize(deserializer).map(|member| member.0)
+}
+
 struct MemberVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for MemberVisitor<T> {

@@ -31,6 +31,7 @@ mod paging;
 mod past;
 mod problem;
 mod problem_body;
+mod quotes;
 mod refusal;
 mod results;
 mod routes;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
-use crate::checkout::CheckoutRefusal;
+use crate::checkout::{CheckoutRefusal, RefusedResult};
 use crate::ground::Amount;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
@@ -15,11 +15,12 @@ const CENT: i64 = 10_000;
 /// The problem of a refusal as it is stored; `None` when no floor wrote it.
 pub fn problem(stored: &str, state: &AppState) -> Option<Problem> {
     let of_ledger = serde_json::from_str(stored).map(|refusal| ledger(&refusal, state));
-    let either = of_ledger.or_else(|_| serde_json::from_str(stored).map(|r| checkout(&r)));
-    either.ok()
+    let of_result = of_ledger.or_else(|_| serde_json::from_str(stored).map(|r| result(&r)));
+    of_result.or_else(|_| serde_json::from_str(stored).map(|r| checkout(&r))).ok()
 }
 
-fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
+/// The problem of a refusal of the ledger.
+pub fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
     let say = |code| Problem::new(code).detail(refusal.to_string());
     match refusal {
         Refusal::AccountFrozen => say(Code::AccountFrozen),
@@ -56,18 +57,33 @@ fn caps(violations: &[CapViolation], detail: &str) -> Problem {
 }
 
 /// What to top up: the shortfall in whole cents, and no less than can be topped up.
-fn suggest(shortfall: Amount, least: Amount) -> Amount {
+pub fn suggest(shortfall: Amount, least: Amount) -> Amount {
     let cents = shortfall.micros().checked_add(CENT - 1).map(|micros| micros / CENT);
     let rounded = cents.and_then(|cents| cents.checked_mul(CENT)).and_then(Amount::from_micros);
     rounded.unwrap_or(shortfall).max(least)
 }
 
+/// The problem of the result that stood in the way of all of its request.
+fn result(refused: &RefusedResult) -> Problem {
+    let member = match refused.why {
+        CheckoutRefusal::ResultConflict => "result_id",
+        CheckoutRefusal::ResultQuantityExceeded { .. } => "quantity",
+        _ => "item",
+    };
+    let field = format!("results[{}].{member}", refused.position);
+    checkout(&refused.why).field(field).with("result_id", refused.result_id.as_str())
+}
+
 fn checkout(refusal: &CheckoutRefusal) -> Problem {
     let say = |code| Problem::new(code).detail(refusal.to_string());
     match refusal {
-        CheckoutRefusal::ResultConflict { result_id } => {
-            say(Code::ResultConflict).field("result_id").with("result_id", result_id.as_str())
+        CheckoutRefusal::QuoteUsed { checkout_id } => {
+            say(Code::QuoteUsed).field("quote_id").with("checkout_id", checkout_id.to_string())
         }
+        CheckoutRefusal::QuoteExpired { expired_at } => {
+            say(Code::QuoteExpired).field("quote_id").with("expired_at", instant(expired_at))
+        }
+        CheckoutRefusal::ResultConflict => say(Code::ResultConflict).field("result_id"),
         CheckoutRefusal::ResultQuantityExceeded { requested, left } => {
             say(Code::ResultQuantityExceeded)
                 .field("quantity")

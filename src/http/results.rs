@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::checkout::{Check, ResultSubmission, Verdict};
-use crate::checkout::{ResultView, VerdictView};
+use crate::checkout::{SubmissionView, VerdictView};
 use crate::ground::CheckoutId;
 use crate::http::auth::{Fulfiller, Granted, Verifier};
 use crate::http::extract::{ApiJson, ApiPath, IdempotencyHeader};
@@ -16,13 +16,24 @@ use crate::http::outcome::{answer, identity};
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 
-/// One result: what was delivered of one item.
+/// What was delivered.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
-    "result_id": "run-7-lead-1", "item": 1, "quantity": 1,
-    "evidence": {"email": "ada@example.com", "checked_at": "2026-11-20T10:30:00Z"},
+    "results": [{
+        "result_id": "run-7-lead-1", "item": 1, "quantity": 1,
+        "evidence": {"email": "ada@example.com", "checked_at": "2026-11-20T10:30:00Z"},
+    }],
 }))]
+pub struct ResultsRequest {
+    /// The results, all of which are taken, or none.
+    #[schema(value_type = Vec<ResultRequest>, min_items = 1, max_items = 100)]
+    pub results: Several<ResultRequest, 1, 100>,
+}
+
+/// One result: what was delivered of one item.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ResultRequest {
     /// The fulfiller's own name for it, unique in the checkout.
     pub result_id: ResultName,
@@ -30,7 +41,7 @@ pub struct ResultRequest {
     pub item: ItemNumber,
     /// How many units it delivers.
     pub quantity: Quantity,
-    /// What proves it, of any shape.
+    /// What proves it: what the schema of the criteria asks for, else of any shape; at most 32768 bytes.
     pub evidence: AnyJson,
 }
 
@@ -92,20 +103,22 @@ impl From<CheckRequest> for Check {
 /// Which result.
 type ResultPath = ApiPath<(CheckoutId, ResultName)>;
 
-/// Submit a result
+/// Submit results
 ///
-/// One result per request. It takes its units out of what is open of the item and puts them under
-/// verification. For fulfiller and operator keys.
+/// All of them, or none and the refusal says which one was in the way. Each takes its units out of
+/// what is open of its item and puts them under verification; one whose evidence does not meet the
+/// schema of the criteria is rejected at once, with the places where it does not, and its units are
+/// released. For fulfiller and operator keys.
 #[utoipa::path(
     tag = "checkouts",
     security(("api_key" = [])),
     params(
         ("checkout_id" = CheckoutId, Path, description = "The checkout"),
-        ("Idempotency-Key" = String, Header, description = "A fresh random value per result"),
+        ("Idempotency-Key" = String, Header, description = "A fresh random value per request"),
     ),
-    request_body = ResultRequest,
+    request_body = ResultsRequest,
     responses(
-        (status = 201, description = "The result is under verification", body = ResultView),
+        (status = 201, description = "The results, under verification or rejected by their schema", body = SubmissionView),
         (status = 400, response = Problem),
         (status = 401, response = Problem),
         (status = 403, response = Problem),
@@ -115,23 +128,23 @@ type ResultPath = ApiPath<(CheckoutId, ResultName)>;
     ),
 )]
 #[post("/api/v1/checkouts/{checkout_id}/results")]
-pub async fn submit_result(
+pub async fn submit_results(
     state: web::Data<AppState>,
-    access: Granted<Fulfiller, (ApiPath<CheckoutId>, IdempotencyHeader, ApiJson<ResultRequest>)>,
+    access: Granted<Fulfiller, (ApiPath<CheckoutId>, IdempotencyHeader, ApiJson<ResultsRequest>)>,
 ) -> Result<HttpResponse, Problem> {
     let by = access.staff();
     let caller = access.caller;
     let (ApiPath(checkout), IdempotencyHeader(key), ApiJson(request)) = access.asked;
     let route = format!("/api/v1/checkouts/{checkout}/results");
     let identity = identity(&caller, &key, &route, &request);
-    let submission = ResultSubmission {
-        by,
-        result_id: request.result_id.into_string(),
-        item: request.item.get(),
-        quantity: request.quantity.get(),
-        evidence: request.evidence.into_value(),
+    let result = |result: ResultRequest| ResultSubmission {
+        result_id: result.result_id.into_string(),
+        item: result.item.get(),
+        quantity: result.quantity.get(),
+        evidence: result.evidence.into_value(),
     };
-    let outcome = state.checkouts.submit(checkout, identity, submission).await?;
+    let results = request.results.into_vec().into_iter().map(result).collect();
+    let outcome = state.checkouts.submit(checkout, identity, by, results).await?;
     answer(&state, outcome, StatusCode::CREATED)
 }
 

@@ -70,7 +70,9 @@ pub struct Cap {
 }
 
 /// Whose cap refused, in the order in which a refusal names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum CapScope {
     /// The `max_total` of this very checkout.
@@ -79,6 +81,15 @@ pub enum CapScope {
     Key,
     /// The account.
     Account,
+}
+
+/// A cap that binds a spender, with what it has counted in its present window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapUse {
+    pub scope: CapScope,
+    pub span: Span,
+    pub limit: Amount,
+    pub used: Amount,
 }
 
 /// One cap that a request would have passed.

@@ -6,9 +6,25 @@ use crate::ground::{Amount, CapId, KeyId};
 
 use super::book::Usage;
 use super::lot::Fate;
-use super::{Book, Cap, CapScope, CapViolation, Fault, Span};
+use super::{Book, Cap, CapScope, CapUse, CapViolation, Fault, Span};
 
 impl Book {
+    /// The caps that bind a spender, its own first, the account's after them.
+    pub fn caps_on(&self, spender: KeyId) -> Vec<CapUse> {
+        let scope = |cap: &Cap| match cap.spender {
+            None => Some(CapScope::Account),
+            Some(of) => (of == spender).then_some(CapScope::Key),
+        };
+        let counted = |(cap, _): &(Cap, Fate)| {
+            let used = self.used(cap.spender, cap.span);
+            Some(CapUse { scope: scope(cap)?, span: cap.span, limit: cap.limit, used })
+        };
+        let mut found: Vec<_> = self.caps.iter().filter_map(counted).collect();
+        // The rows of caps come in no order, and what is told of them is kept for ever.
+        found.sort_by_key(|cap| (cap.scope, cap.span));
+        found
+    }
+
     /// Every cap that a checkout of `total` would pass.
     pub(super) fn violations(
         &self,
@@ -16,26 +32,18 @@ impl Book {
         total: Amount,
         max_total: Amount,
     ) -> Vec<CapViolation> {
-        let mut found = Vec::new();
-        let mut check = |scope, span, limit: Amount, used: Amount| {
-            if used.checked_add(total).is_none_or(|after| after > limit) {
-                found.push(CapViolation { scope, span, limit, used, requested: total });
-            }
+        let (scope, span) = (CapScope::Request, Span::Checkout);
+        let own = CapUse { scope, span, limit: max_total, used: Amount::ZERO };
+        let passed = |cap: &CapUse| cap.used.checked_add(total).is_none_or(|all| all > cap.limit);
+        let violation = |CapUse { scope, span, limit, used }| CapViolation {
+            scope,
+            span,
+            limit,
+            used,
+            requested: total,
         };
-        check(CapScope::Request, Span::Checkout, max_total, Amount::ZERO);
-        for (cap, _) in &self.caps {
-            let scope = match cap.spender {
-                None => CapScope::Account,
-                Some(of) if of == spender => CapScope::Key,
-                Some(_) => continue,
-            };
-            let key = (cap.spender, cap.span, cap.span.window_start(self.now));
-            let used = self.usage.get(&key).map(|usage| usage.used).unwrap_or_default();
-            check(scope, cap.span, cap.limit, used);
-        }
-        // The rows of caps come in no order, and the refusal is kept for ever.
-        found.sort_by_key(|violation| (violation.scope, violation.span));
-        found
+        let all = std::iter::once(own).chain(self.caps_on(spender));
+        all.filter(passed).map(violation).collect()
     }
 
     pub(super) fn take_headroom(&mut self, spender: KeyId, amount: Amount) -> Result<(), Fault> {

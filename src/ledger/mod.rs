@@ -26,7 +26,7 @@ mod spender;
 mod store;
 
 pub use book::{Book, HoldRequest, Stop, Voided};
-pub use cap::{Cap, CapScope, CapViolation, Span};
+pub use cap::{Cap, CapScope, CapUse, CapViolation, Span};
 pub use command::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Outcome, Wants};
 pub use engine::{Engine, EngineSettings, SubmitError};
 pub use expiry::expire_lots;

@@ -121,7 +121,9 @@ fn two_processes_share_accounts_keys_and_caps_to_the_micro_dollar() {
             for checkout in opened {
                 let checkout = checkout["checkout_id"].as_str().unwrap().to_owned();
                 let path = format!("/api/v1/checkouts/{checkout}/results");
-                let body = json!({"result_id": "r", "item": 1, "quantity": 1, "evidence": {}});
+                let body = json!({"results": [
+                    {"result_id": "r", "item": 1, "quantity": 1, "evidence": {}},
+                ]});
                 results.push((checkout.clone(), Post::new(path, &pair.fulfiller, checkout, body)));
             }
         }

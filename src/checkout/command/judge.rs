@@ -23,7 +23,17 @@ pub struct Target {
 
 impl Target {
     pub fn new(account: BookId, checkout: CheckoutId, result_id: &str, of: &KnownResult) -> Self {
-        Self { account, checkout, result_id: result_id.to_owned(), item: of.item, hold: of.hold }
+        Self::of(account, checkout, result_id, of.item, of.hold)
+    }
+
+    pub(super) fn of(
+        account: BookId,
+        checkout: CheckoutId,
+        result_id: &str,
+        item: i16,
+        hold: HoldId,
+    ) -> Self {
+        Self { account, checkout, result_id: result_id.to_owned(), item, hold }
     }
 
     fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
@@ -70,7 +80,7 @@ impl Command for Judge {
             "decided_at": at,
         });
         match settle(desk, &self.target, event, data, Some(self.charge))? {
-            Settled::Done(view) => Ok(Decision::accept(&view)),
+            Settled::Done(view, _) => Ok(Decision::accept(&view)),
             Settled::Refused(refusal) => Ok(Decision::refuse(&refusal)),
             Settled::Nothing => Err(Fault::Annex("a verdict settles or is refused")),
         }
@@ -106,24 +116,26 @@ impl Command for VerificationDeadline {
             "decided_at": at,
         });
         match settle(desk, &self.target, ResultEvent::Deadline { at }, data, None)? {
-            Settled::Done(view) => Ok(Decision::accept(&view)),
+            Settled::Done(view, _) => Ok(Decision::accept(&view)),
             Settled::Refused(_) | Settled::Nothing => Ok(Decision::nothing_due()),
         }
     }
 }
 
-enum Settled {
-    Done(VerdictView),
+/// What became of an event.
+pub(super) enum Settled {
+    /// What the verdict did, and the verdict as it is recorded.
+    Done(VerdictView, serde_json::Value),
     Refused(CheckoutRefusal),
     Nothing,
 }
 
 /// Captures what was accepted, releases the rest, and writes both down.
-fn settle(
+pub(super) fn settle(
     desk: &mut Desk<'_>,
     target: &Target,
     event: ResultEvent,
-    verdict: serde_json::Value,
+    mut verdict: serde_json::Value,
     charge: Option<ChargeId>,
 ) -> Result<Settled, Fault> {
     let rows = desk.annexes.of::<CheckoutRows>();
@@ -150,14 +162,19 @@ fn settle(
         desk.annexes.of::<CheckoutRows>().charge(target.account, charge);
         desk.book.emit("charge.captured", id.0);
     }
+    // What the criteria say, they say for ever in this version of the SKU.
+    if let Some(members) = verdict.as_object_mut() {
+        members.insert("criteria_version".to_owned(), item.sku_version.into());
+    }
     let rows = desk.annexes.of::<CheckoutRows>();
+    let recorded = verdict.clone();
     rows.decide(&target.key(), Decided { state, accepted: captured, verdict, at, charge })?;
     rows.change_item(target.account, target.checkout, target.item, |item| {
         item.settled = item.settled.saturating_add(facts.quantity);
     })?;
     let kind = if state == ResultState::Captured { "result.accepted" } else { "result.released" };
     desk.book.emit(kind, target.checkout.0);
-    Ok(Settled::Done(view))
+    Ok(Settled::Done(view, recorded))
 }
 
 fn new_charge(

@@ -3,6 +3,7 @@
 mod close;
 mod judge;
 mod open;
+mod quote;
 mod reverse;
 mod submit;
 
@@ -13,8 +14,9 @@ use crate::ground::{Amount, KeyId};
 
 pub use judge::{Judge, Target};
 pub use open::OpenCheckout;
+pub use quote::{AcceptQuote, Acceptance, Quote};
 pub use reverse::Reverse;
-pub use submit::SubmitResult;
+pub use submit::SubmitResults;
 
 pub(super) use close::{Cancel, DeliveryDeadline};
 pub(super) use judge::VerificationDeadline;
@@ -55,7 +57,6 @@ pub struct OrderLine {
 /// What a fulfiller delivers.
 #[derive(Clone, Debug)]
 pub struct ResultSubmission {
-    pub by: Staff,
     pub result_id: String,
     pub item: i16,
     pub quantity: i64,

@@ -1,9 +1,10 @@
 use chrono::TimeDelta;
 
 use crate::checkout::annex::{CheckoutRows, NewCheckout};
+use crate::checkout::quote::PricedLine;
 use crate::checkout::view::CheckoutView;
 use crate::checkout::{Item, OrderFault};
-use crate::ground::{Amount, BookId, CheckoutId, HoldId};
+use crate::ground::{Amount, BookId, CheckoutId, HoldId, KeyId};
 use crate::ledger::Wants;
 use crate::ledger::{
     Annexes, Command, CommandIdentity, Decision, Desk, Fault, HoldRequest, Refusal,
@@ -16,70 +17,6 @@ pub struct OpenCheckout {
     pub(in crate::checkout) account: BookId,
     pub(in crate::checkout) identity: CommandIdentity,
     pub(in crate::checkout) order: Order,
-}
-
-impl OpenCheckout {
-    /// The items, with the terms that the catalogue has for them: those they are frozen with.
-    fn items(&self, desk: &mut Desk<'_>) -> Result<Result<Vec<Item>, OrderFault>, Fault> {
-        let mut items = Vec::with_capacity(self.order.lines.len());
-        for (number, line) in (1..).zip(&self.order.lines) {
-            match self.item(desk, number, line)? {
-                Ok(item) => items.push(item),
-                Err(fault) => return Ok(Err(fault)),
-            }
-        }
-        Ok(Ok(items))
-    }
-
-    fn item(
-        &self,
-        desk: &mut Desk<'_>,
-        number: i16,
-        line: &OrderLine,
-    ) -> Result<Result<Item, OrderFault>, Fault> {
-        let now = desk.book.now();
-        let Some(listing) = desk.annexes.of::<CheckoutRows>().catalog.get(&line.sku) else {
-            return Ok(Err(OrderFault::SkuUnknown { sku: line.sku.clone() }));
-        };
-        if !listing.active {
-            return Ok(Err(OrderFault::SkuInactive { sku: line.sku.clone() }));
-        }
-        let life = TimeDelta::seconds(i64::from(listing.delivery_deadline_s));
-        Ok(Ok(Item {
-            item: number,
-            hold: HoldId::mint(desk.entropy, now, self.account.slot()),
-            sku: line.sku.clone(),
-            sku_version: listing.version,
-            quantity: line.quantity,
-            unit_price: listing.unit_price,
-            submitted: 0,
-            settled: 0,
-            deliver_by: now.checked_add_signed(life).ok_or(Fault::Overflow)?,
-            verification_deadline_s: listing.verification_deadline_s,
-            dispute_window_s: listing.dispute_window_s,
-            closed: false,
-        }))
-    }
-
-    /// Why the key may not buy all of this.
-    fn refusal(&self, desk: &Desk<'_>) -> Option<Refusal> {
-        let Some(spender) = desk.book.spender(self.order.spender) else {
-            return Some(Refusal::KeyRevoked);
-        };
-        let skus: Vec<&str> = self.order.lines.iter().map(|line| line.sku.as_str()).collect();
-        spender.authorize(desk.book.now(), &skus).err()
-    }
-}
-
-/// The price of every item, and of all of them.
-fn prices(items: &[Item]) -> Option<(Vec<HoldRequest>, Amount)> {
-    let price = |item: &Item| {
-        let amount = item.price_of(item.quantity)?;
-        Some(HoldRequest { id: item.hold, amount })
-    };
-    let holds = items.iter().map(price).collect::<Option<Vec<_>>>()?;
-    let total = Amount::sum(holds.iter().map(|hold| hold.amount))?;
-    Some((holds, total))
 }
 
 impl Command for OpenCheckout {
@@ -100,34 +37,118 @@ impl Command for OpenCheckout {
     }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
-        let items = match self.items(desk)? {
-            Ok(items) => items,
+        let Order { spender, lines, max_total } = &self.order;
+        let (lines, total) = match priced(desk.annexes.of::<CheckoutRows>(), lines) {
+            Ok(priced) => priced,
             Err(fault) => return Ok(Decision::turn_away(&fault)),
         };
-        let Some((holds, total)) = prices(&items) else {
-            return Ok(Decision::turn_away(&OrderFault::TotalOutOfRange));
-        };
-        if let Some(refusal) = self.refusal(desk) {
-            return Ok(Decision::refuse(&refusal));
-        }
-        let placed =
-            desk.book.place_holds(desk.entropy, self.order.spender, &holds, self.order.max_total);
-        if let Err(stop) = placed {
-            return Decision::stopped(stop);
-        }
-        let now = desk.book.now();
-        let checkout = NewCheckout {
-            account: self.account,
-            id: CheckoutId::mint(desk.entropy, now, self.account.slot()),
-            key: self.order.spender,
-            max_total: self.order.max_total,
-            total,
-            created_at: now,
-            items,
-        };
-        let view = CheckoutView::opened(&checkout);
-        desk.book.emit("checkout.opened", checkout.id.0);
-        desk.annexes.of::<CheckoutRows>().open(checkout);
-        Ok(Decision::accept(&view))
+        let sold = sell(desk, self.account, *spender, &lines, total, *max_total)?;
+        Ok(sold.map_or_else(|refused| refused, |checkout| Decision::accept(&checkout)))
     }
+}
+
+/// The lines with the terms that the catalogue has for them, and the price of all.
+pub(super) fn priced(
+    rows: &CheckoutRows,
+    lines: &[OrderLine],
+) -> Result<(Vec<PricedLine>, Amount), OrderFault> {
+    let priced = |line: &OrderLine| {
+        let sku = line.sku.clone();
+        match rows.catalog.get(&line.sku) {
+            None => Err(OrderFault::SkuUnknown { sku }),
+            Some(listing) if !listing.active => Err(OrderFault::SkuInactive { sku }),
+            Some(listing) => Ok(PricedLine {
+                sku,
+                sku_version: listing.version,
+                quantity: line.quantity,
+                unit_price: listing.unit_price,
+                delivery_deadline_s: listing.delivery_deadline_s,
+                verification_deadline_s: listing.verification_deadline_s,
+                dispute_window_s: listing.dispute_window_s,
+            }),
+        }
+    };
+    let lines = lines.iter().map(priced).collect::<Result<Vec<_>, _>>()?;
+    let total = total_of(&lines).ok_or(OrderFault::TotalOutOfRange)?;
+    Ok((lines, total))
+}
+
+/// The price of all lines.
+pub(super) fn total_of(lines: &[PricedLine]) -> Option<Amount> {
+    let prices = lines.iter().map(PricedLine::amount).collect::<Option<Vec<_>>>()?;
+    Amount::sum(prices)
+}
+
+/// Why the key may not buy all of this.
+pub(super) fn refused_buyer(
+    desk: &Desk<'_>,
+    spender: KeyId,
+    lines: &[PricedLine],
+) -> Option<Refusal> {
+    let Some(spender) = desk.book.spender(spender) else {
+        return Some(Refusal::KeyRevoked);
+    };
+    let skus: Vec<&str> = lines.iter().map(|line| line.sku.as_str()).collect();
+    spender.authorize(desk.book.now(), &skus).err()
+}
+
+/// Sells the lines on the terms that they have: holds their price and writes the checkout down, or
+/// refuses and does nothing.
+pub(super) fn sell(
+    desk: &mut Desk<'_>,
+    account: BookId,
+    spender: KeyId,
+    lines: &[PricedLine],
+    total: Amount,
+    max_total: Amount,
+) -> Result<Result<CheckoutView, Decision>, Fault> {
+    if let Some(refusal) = refused_buyer(desk, spender, lines) {
+        return Ok(Err(Decision::refuse(&refusal)));
+    }
+    let numbered = (1..).zip(lines);
+    let items: Vec<Item> = numbered
+        .map(|(number, line)| item(desk, account, number, line))
+        .collect::<Result<_, Fault>>()?;
+    let request = |item: &Item| {
+        let amount = item.price_of(item.quantity).ok_or(Fault::Overflow)?;
+        Ok(HoldRequest { id: item.hold, amount })
+    };
+    let holds = items.iter().map(request).collect::<Result<Vec<_>, Fault>>()?;
+    if let Err(stop) = desk.book.place_holds(desk.entropy, spender, &holds, max_total) {
+        return Decision::stopped(stop).map(Err);
+    }
+    let now = desk.book.now();
+    let checkout = NewCheckout {
+        account,
+        id: CheckoutId::mint(desk.entropy, now, account.slot()),
+        key: spender,
+        max_total,
+        total,
+        created_at: now,
+        items,
+    };
+    let view = CheckoutView::opened(&checkout);
+    desk.book.emit("checkout.opened", checkout.id.0);
+    desk.annexes.of::<CheckoutRows>().open(checkout);
+    Ok(Ok(view))
+}
+
+/// An item as it begins, with its terms frozen.
+fn item(desk: &Desk<'_>, account: BookId, number: i16, line: &PricedLine) -> Result<Item, Fault> {
+    let now = desk.book.now();
+    let life = TimeDelta::seconds(i64::from(line.delivery_deadline_s));
+    Ok(Item {
+        item: number,
+        hold: HoldId::mint(desk.entropy, now, account.slot()),
+        sku: line.sku.clone(),
+        sku_version: line.sku_version,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        submitted: 0,
+        settled: 0,
+        deliver_by: now.checked_add_signed(life).ok_or(Fault::Overflow)?,
+        verification_deadline_s: line.verification_deadline_s,
+        dispute_window_s: line.dispute_window_s,
+        closed: false,
+    })
 }

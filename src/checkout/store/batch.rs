@@ -6,7 +6,7 @@ use crate::checkout::annex::{ChargeFacts, CheckoutRows, Listing};
 use crate::checkout::{Item, ResultFacts, ResultState};
 use crate::ground::{BookId, ChargeId, CheckoutId, HoldId};
 
-use super::amount;
+use super::{amount, quotes};
 
 pub(in crate::checkout) async fn read(
     tx: &mut PgConnection,
@@ -15,6 +15,7 @@ pub(in crate::checkout) async fn read(
     if !rows.wanted_skus.is_empty() {
         read_catalog(tx, rows).await?;
     }
+    quotes::read(tx, rows).await?;
     if !rows.wanted_items.is_empty() {
         read_items(tx, rows).await?;
     }
@@ -159,6 +160,7 @@ pub(in crate::checkout) async fn write(
     if !rows.opened.is_empty() {
         insert_checkouts(tx, rows).await?;
     }
+    quotes::write(tx, rows).await?;
     update_items(tx, rows).await?;
     for (account, checkout, at) in &rows.canceled {
         sqlx::query!(

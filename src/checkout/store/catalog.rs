@@ -1,7 +1,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use sqlx::types::Json;
 
-use crate::checkout::{Sku, SkuTerms, Verification};
+use crate::checkout::{Criteria, Sku, SkuTerms, Verification};
 
 use super::amount;
 
@@ -10,7 +11,7 @@ struct Row {
     title: String,
     unit: String,
     unit_price: i64,
-    criteria: serde_json::Value,
+    criteria: Json<Criteria>,
     delivery_deadline_s: i32,
     verification_deadline_s: i32,
     dispute_window_s: i32,
@@ -27,7 +28,7 @@ impl From<Row> for Sku {
                 title: row.title,
                 unit: row.unit,
                 unit_price: amount(row.unit_price),
-                criteria: row.criteria,
+                criteria: row.criteria.0,
                 // A CHECK allows nothing else.
                 verification: Verification::Push,
                 delivery_deadline_s: row.delivery_deadline_s,
@@ -48,9 +49,10 @@ pub(in crate::checkout) async fn list(
 ) -> Result<Vec<Sku>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        "select sku, title, unit, unit_price, criteria, delivery_deadline_s,
-                verification_deadline_s, dispute_window_s, active, version, updated_at
-         from sku where sku > $1 order by sku limit $2",
+        r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
+                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+                  updated_at
+           from sku where sku > $1 order by sku limit $2"#,
         after,
         limit
     )
@@ -59,6 +61,45 @@ pub(in crate::checkout) async fn list(
     Ok(rows.into_iter().map(Sku::from).collect())
 }
 
+pub(in crate::checkout) async fn get(pool: &PgPool, sku: &str) -> Result<Option<Sku>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
+                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+                  updated_at
+           from sku where sku = $1"#,
+        sku
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(Sku::from))
+}
+
+/// The versions of a SKU, newest first.
+pub(in crate::checkout) async fn versions(
+    pool: &PgPool,
+    sku: &str,
+    before: Option<i32>,
+    limit: i64,
+) -> Result<Vec<Sku>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
+                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+                  updated_at
+           from sku_version where sku = $1 and ($2::integer is null or version < $2)
+           order by version desc limit $3"#,
+        sku,
+        before,
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Sku::from).collect())
+}
+
+/// Lists a SKU. Terms that differ from the present ones begin a version; the same terms again do
+/// nothing, so that whoever got no answer may send them again.
 pub(in crate::checkout) async fn put(
     pool: &PgPool,
     sku: &str,
@@ -67,24 +108,38 @@ pub(in crate::checkout) async fn put(
 ) -> Result<Sku, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        "insert into sku (sku, title, unit, unit_price, criteria, verification,
-           delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-           updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11)
-         on conflict (sku) do update set
-           title = excluded.title, unit = excluded.unit, unit_price = excluded.unit_price,
-           criteria = excluded.criteria, verification = excluded.verification,
-           delivery_deadline_s = excluded.delivery_deadline_s,
-           verification_deadline_s = excluded.verification_deadline_s,
-           dispute_window_s = excluded.dispute_window_s, active = excluded.active,
-           version = sku.version + 1, updated_at = excluded.updated_at
-         returning sku, title, unit, unit_price, criteria, delivery_deadline_s,
-           verification_deadline_s, dispute_window_s, active, version, updated_at",
+        r#"with listed as (
+             insert into sku (sku, title, unit, unit_price, criteria, verification,
+               delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+               updated_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11)
+             on conflict (sku) do update set
+               title = excluded.title, unit = excluded.unit, unit_price = excluded.unit_price,
+               criteria = excluded.criteria, verification = excluded.verification,
+               delivery_deadline_s = excluded.delivery_deadline_s,
+               verification_deadline_s = excluded.verification_deadline_s,
+               dispute_window_s = excluded.dispute_window_s, active = excluded.active,
+               version = sku.version + 1, updated_at = excluded.updated_at
+             where (sku.title, sku.unit, sku.unit_price, sku.criteria, sku.verification,
+                    sku.delivery_deadline_s, sku.verification_deadline_s, sku.dispute_window_s,
+                    sku.active)
+                <> (excluded.title, excluded.unit, excluded.unit_price, excluded.criteria,
+                    excluded.verification, excluded.delivery_deadline_s,
+                    excluded.verification_deadline_s, excluded.dispute_window_s, excluded.active)
+             returning *)
+           insert into sku_version (sku, version, title, unit, unit_price, criteria, verification,
+             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at)
+           select sku, version, title, unit, unit_price, criteria, verification,
+             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at
+           from listed
+           returning sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
+             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+             updated_at"#,
         sku,
         terms.title,
         terms.unit,
         terms.unit_price.micros(),
-        terms.criteria,
+        Json(&terms.criteria) as _,
         terms.verification.name(),
         terms.delivery_deadline_s,
         terms.verification_deadline_s,
@@ -92,7 +147,10 @@ pub(in crate::checkout) async fn put(
         terms.active,
         at
     )
-    .fetch_one(pool)
+    .fetch_optional(pool)
     .await?;
-    Ok(row.into())
+    match row {
+        Some(row) => Ok(row.into()),
+        None => get(pool, sku).await?.ok_or(sqlx::Error::RowNotFound),
+    }
 }

@@ -33,6 +33,7 @@ pub(in crate::checkout) async fn checkout(
 pub(in crate::checkout) struct ItemRow {
     pub item: i16,
     pub sku: String,
+    pub sku_version: i32,
     pub quantity: i64,
     pub unit_price: i64,
     pub submitted: i64,
@@ -51,8 +52,8 @@ pub(in crate::checkout) async fn items(
 ) -> Result<Vec<ItemRow>, sqlx::Error> {
     sqlx::query_as!(
         ItemRow,
-        "select i.item, i.sku, i.quantity, i.unit_price, i.submitted, i.deliver_by, i.closed,
-                h.amount, h.captured, h.released, h.reversed
+        "select i.item, i.sku, i.sku_version, i.quantity, i.unit_price, i.submitted, i.deliver_by,
+                i.closed, h.amount, h.captured, h.released, h.reversed
          from checkout_item i
          join hold h on h.slot = i.slot and h.book_id = i.book_id and h.hold_id = i.hold_id
          where i.slot = $1 and i.book_id = $2 and i.checkout_id = $3 order by i.item",

@@ -1,13 +1,17 @@
-//! All SQL of checkouts. `batch` runs inside the engine's transaction; `catalog` is the price list;
+//! All SQL of checkouts. `batch` runs inside the engine's transaction, and `quotes` where it is wanted; `catalog` is the price list;
 //! what is here answers questions.
 
 pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod detail;
+pub(super) mod quotes;
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::checkout::delivery::KnownItem;
 use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId};
 
 pub use detail::ChargeRow;
@@ -32,28 +36,36 @@ pub(super) async fn account_of(
     Ok(found.map(BookId))
 }
 
-/// What never changes about an item.
-pub(super) struct KnownItem {
-    pub(super) sku: String,
-}
-
-pub(super) async fn item(
+/// What never changes about some items of a checkout, by number, with the schema of the criteria that
+/// each was sold under.
+pub(super) async fn items(
     pool: &PgPool,
     account: BookId,
     checkout: CheckoutId,
-    item: i16,
-) -> Result<Option<KnownItem>, sqlx::Error> {
-    sqlx::query_as!(
-        KnownItem,
-        "select sku from checkout_item
-         where slot = $1 and book_id = $2 and checkout_id = $3 and item = $4",
+    numbers: impl IntoIterator<Item = i16>,
+) -> Result<BTreeMap<i16, KnownItem>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select i.item, i.hold_id, i.sku, i.sku_version, v.criteria -> 'schema' as schema
+           from checkout_item i
+           join sku_version v on v.sku = i.sku and v.version = i.sku_version
+           where i.slot = $1 and i.book_id = $2 and i.checkout_id = $3 and i.item = any($4)"#,
         account.slot().sql(),
         account.0,
         checkout.0,
-        item
+        &numbers.into_iter().collect::<Vec<_>>()
     )
-    .fetch_optional(pool)
-    .await
+    .fetch_all(pool)
+    .await?;
+    let items = rows.into_iter().map(|row| {
+        let item = KnownItem {
+            hold: HoldId(row.hold_id),
+            sku: row.sku,
+            sku_version: row.sku_version,
+            schema: row.schema,
+        };
+        (row.item, item)
+    });
+    Ok(items.collect())
 }
 
 /// What never changes about a result.

@@ -39,6 +39,8 @@ pub struct CheckoutView {
 pub struct ItemView {
     pub item: i16,
     pub sku: String,
+    /// The version of the SKU's terms that it was sold under.
+    pub sku_version: i32,
     pub quantity: i64,
     pub unit_price: Amount,
     pub amount: Amount,
@@ -71,6 +73,13 @@ pub struct ResultView {
     #[schema(value_type = Option<Object>)]
     pub verdict: Option<serde_json::Value>,
     pub charge_id: Option<ChargeId>,
+}
+
+/// Results that were submitted, in the order of the request.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SubmissionView {
+    pub checkout_id: CheckoutId,
+    pub results: Vec<ResultView>,
 }
 
 /// What a verdict did.
@@ -171,6 +180,7 @@ impl ItemView {
         Self {
             item: item.item,
             sku: item.sku.clone(),
+            sku_version: item.sku_version,
             quantity: item.quantity,
             unit_price: item.unit_price,
             amount,

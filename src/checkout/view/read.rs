@@ -47,6 +47,7 @@ impl From<detail::ItemRow> for ItemView {
         Self {
             item: row.item,
             sku: row.sku,
+            sku_version: row.sku_version,
             quantity: row.quantity,
             unit_price: amount(row.unit_price),
             amount: total,

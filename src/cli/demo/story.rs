@@ -127,18 +127,18 @@ async fn deliver_and_judge(demo: &Demo, cast: &Cast, checkout: &str) -> Result<(
     say("7", "The fulfiller delivers all three, with evidence");
     let path = format!("/api/v1/checkouts/{checkout}/results");
     let key = Some(cast.fulfiller.as_str());
+    let mut results = Vec::new();
     for (item, result, quantity, evidence) in [
         (1, "profiles", 2, json!({ "name": "Example Ltd", "sources": ["a", "b"] })),
         (2, "addresses", 4, json!({ "addresses": ["a@example.com"], "bounced": 3 })),
         (3, "translation", 1, json!({ "words": 412 })),
     ] {
-        let body = json!({
+        results.push(json!({
             "result_id": result, "item": item, "quantity": quantity, "evidence": evidence,
-        });
-        let ask = Ask::post(&path, key, body).once(fresh(demo, result));
-        let shown = ["result_id", "status", "evidence_sha256", "verify_by"];
-        cast.agent.ask(ask.show(&shown)).await?.expect(201)?;
+        }));
     }
+    let ask = Ask::post(&path, key, json!({ "results": results })).once(fresh(demo, "delivery"));
+    cast.agent.ask(ask.show(&["results"])).await?.expect(201)?;
 
     say("8", "The verifier accepts the first, rejects the second, and never judges the third");
     let accept =

@@ -45,6 +45,7 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::ResultsMatchCharges, checkouts::results(tx).await?),
         Check::of(Rule::ItemsMatchResults, checkouts::items(tx).await?),
         Check::of(Rule::ItemsMatchHolds, checkouts::prices(tx).await?),
+        Check::of(Rule::ItemsMatchCatalog, checkouts::catalog(tx).await?),
         Check::of(Rule::CheckoutsMatchItems, checkouts::totals(tx).await?),
         Check::of(Rule::CapUsage, caps::usage(tx).await?),
     ];

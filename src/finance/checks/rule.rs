@@ -95,6 +95,8 @@ rules! {
         "The units of every item are those of its results, and of its closing.";
     ItemsMatchHolds, "items_match_holds", Money,
         "Every hold is an item's, and its parts are the prices of the item's units.";
+    ItemsMatchCatalog, "items_match_catalog", Money,
+        "Every item was sold at the price of the version of its SKU that it names.";
     CheckoutsMatchItems, "checkouts_match_items", Money,
         "Every checkout's total is the price of its items.";
     CapUsage, "cap_usage", Money,

@@ -21,6 +21,7 @@ pub(super) fn compare(chart: &Chart, all: &Subjects, findings: &mut Findings) {
     results(all, findings);
     items(all, findings);
     prices(all, findings);
+    catalog(all, findings);
     totals(all, findings);
 }
 
@@ -192,6 +193,17 @@ fn prices(all: &Subjects, findings: &mut Findings) {
             let subject = format_args!("{what} of {}", shown("hld", key.1));
             findings.compare(Rule::ItemsMatchHolds, key.0, subject, expected, found);
         }
+    }
+}
+
+/// Every item was sold at the price of the version of its SKU that it names.
+fn catalog(all: &Subjects, findings: &mut Findings) {
+    for item in &all.items {
+        let subject =
+            format_args!("price of item {} of {}", item.item, shown("chk", item.checkout_id));
+        let (listed, price) =
+            (i128::from(item.listed_price.unwrap_or(0)), i128::from(item.unit_price));
+        findings.compare(Rule::ItemsMatchCatalog, item.book_id, subject, listed, price);
     }
 }
 

@@ -77,26 +77,35 @@ impl Book {
         max_total: Amount,
     ) -> Result<TransactionId, Stop> {
         let total = Amount::sum(requests.iter().map(|r| r.amount)).ok_or(Fault::Overflow)?;
-        if self.frozen {
-            return Err(Refusal::AccountFrozen.into());
-        }
-        let violations = self.violations(spender, total, max_total);
-        if !violations.is_empty() {
-            return Err(Refusal::CapExceeded { violations }.into());
-        }
-        let available = self.available();
-        if total > available {
-            let shortfall = total.saturating_sub(available);
-            return Err(
-                Refusal::InsufficientCredits { required: total, available, shortfall }.into()
-            );
-        }
+        self.may_hold(spender, total, max_total)?;
         let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
         for request in requests {
             self.place_hold(spender, transaction, request)?;
         }
         self.take_headroom(spender, total)?;
         Ok(transaction)
+    }
+
+    /// Whether so much could be put on hold now, and if not, why.
+    pub fn may_hold(
+        &self,
+        spender: KeyId,
+        total: Amount,
+        max_total: Amount,
+    ) -> Result<(), Refusal> {
+        if self.frozen {
+            return Err(Refusal::AccountFrozen);
+        }
+        let violations = self.violations(spender, total, max_total);
+        if !violations.is_empty() {
+            return Err(Refusal::CapExceeded { violations });
+        }
+        let available = self.available();
+        if total > available {
+            let shortfall = total.saturating_sub(available);
+            return Err(Refusal::InsufficientCredits { required: total, available, shortfall });
+        }
+        Ok(())
     }
 
     fn place_hold(

@@ -149,7 +149,10 @@ impl Operation for Life {
         let checkout = opened["checkout_id"].as_str().expect("an id");
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let results = format!("/api/v1/checkouts/{checkout}/results");
-        let result = r#"{"item":1,"result_id":"r","quantity":1,"evidence":{"ok":true}}"#;
+        let result = concat!(
+            r#"{"results":[{"item":1,"result_id":"r","quantity":1,"#,
+            r#""evidence":{"ok":true}}]}"#,
+        );
         let submit = post(&results, &self.operator, &format!("result-{n}"), result);
         if !carried_out(&connection.ask(&submit).await?, 201) {
             return Ok(false);

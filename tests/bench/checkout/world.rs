@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bursar::accounts::{Accounts, CapSetting, SignupSettings};
-use bursar::checkout::{Checkouts, SkuTerms, Verification};
+use bursar::checkout::{Checkouts, Criteria, SkuTerms, Verification};
 use bursar::db::managed::{ManagedPostgres, Role, Surroundings};
 use bursar::db::{self};
 use bursar::ground::{
@@ -116,7 +116,7 @@ async fn list_sku(checkouts: &Checkouts) {
         title: "A unit".to_owned(),
         unit: "unit".to_owned(),
         unit_price: Amount::from_micros(ITEM_PRICE_MICROS).expect("positive"),
-        criteria: json!({}),
+        criteria: Criteria::default(),
         verification: Verification::Push,
         delivery_deadline_s: 86_400,
         verification_deadline_s: 86_400,

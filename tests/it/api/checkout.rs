@@ -105,14 +105,15 @@ fn results_are_bounded_by_the_item() {
         let id = api.checkout(&customer, "c1", json!([{"sku": "lead", "quantity": 2}])).await;
         let path = format!("/api/v1/checkouts/{id}/results");
         let send = async |once: &str, result: &str, item: u8, quantity: u8| {
-            let body = json!({
+            let body = json!({"results": [{
                 "result_id": result, "item": item, "quantity": quantity, "evidence": [1, "x"],
-            });
+            }]});
             api.post_once(&path, &api.operator, once, body).await
         };
         let problem = send("a", "r1", 1, 3).await.problem(409, "result_quantity_exceeded");
         assert_eq!([&problem["requested"], &problem["left"]], [3, 2]);
-        assert_eq!(send("b", "r1", 2, 1).await.problem(422, "validation_failed")["field"], "item");
+        let unknown = send("b", "r1", 2, 1).await.problem(422, "validation_failed");
+        assert_eq!(unknown["field"], "results[0].item");
         send("c", "r1", 1, 1).await.json(201);
         send("d", "r1", 1, 1).await.problem(409, "result_conflict");
         let cancel = format!("/api/v1/checkouts/{id}/cancel");

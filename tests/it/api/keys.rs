@@ -25,6 +25,7 @@ fn guarded() -> Vec<(Method, String, u8)> {
     vec![
         (get(), "/api/v1/credits".to_owned(), CUSTOMER),
         (get(), "/api/v1/credits/history".to_owned(), CUSTOMER),
+        (post(), "/api/v1/quotes".to_owned(), CUSTOMER),
         (post(), "/api/v1/checkouts".to_owned(), CUSTOMER),
         (get(), "/api/v1/checkouts".to_owned(), CUSTOMER),
         (get(), CHECKOUT.to_owned(), CUSTOMER | OPERATOR),
@@ -110,6 +111,10 @@ fn the_table_is_complete() {
     assert_eq!(of_table, of_document);
 }
 
+fn results(id: &str, evidence: Value) -> Value {
+    json!({"results": [{"result_id": id, "item": 1, "quantity": 1, "evidence": evidence}]})
+}
+
 #[test]
 fn a_customer_never_delivers_judges_or_reverses_its_own_checkout() {
     run(|db| async move {
@@ -117,9 +122,9 @@ fn a_customer_never_delivers_judges_or_reverses_its_own_checkout() {
         api.list("lead", "2.00").await;
         let customer = api.signup(json!([])).await;
         let id = api.checkout(&customer, "c1", json!([{"sku": "lead", "quantity": 2}])).await;
-        let results = format!("/api/v1/checkouts/{id}/results");
-        let result = json!({"result_id": "r1", "item": 1, "quantity": 1, "evidence": 1});
-        let refused = api.post_once(&results, &customer.key, "k1", result.clone()).await;
+        let path = format!("/api/v1/checkouts/{id}/results");
+        let result = results("r1", json!(1));
+        let refused = api.post_once(&path, &customer.key, "k1", result.clone()).await;
         refused.problem(403, "scope_missing");
         api.deliver(&api.operator, &id, "r1", 1, 1).await;
         let verdict = json!({"verdict": "accepted"});
@@ -142,7 +147,7 @@ fn staff_serves_its_own_skus_only() {
         let customer = api.signup(json!([])).await;
         let id = api.checkout(&customer, "c1", json!([{"sku": "lead", "quantity": 1}])).await;
         let stranger = api.staff("fulfiller", &["page"]).await;
-        let body = json!({"result_id": "r1", "item": 1, "quantity": 1, "evidence": null});
+        let body = results("r1", json!(null));
         let path = format!("/api/v1/checkouts/{id}/results");
         let refused = api.post_once(&path, &stranger, "k", body).await;
         assert_eq!(refused.problem(403, "scope_missing")["sku"], "lead");

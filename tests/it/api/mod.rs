@@ -1,13 +1,16 @@
 //! The whole service over HTTP: a real server, a real engine, a database of its own, and time that
 //! is moved by hand.
 
+mod catalog;
 mod checkout;
 mod documents;
 mod expiry;
 mod keys;
 mod money;
 mod past;
+mod quotes;
 mod replay;
+mod results;
 mod sandbox;
 mod signup;
 mod wallet;
@@ -261,7 +264,7 @@ impl Api {
     /// Lists a SKU with an hour for each deadline and a day for disputes.
     pub async fn list(&self, sku: &str, price: &str) {
         let body = json!({
-            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"complete": true},
+            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"text": "complete"},
             "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
             "dispute_window_seconds": 86400,
         });
@@ -277,9 +280,9 @@ impl Api {
 
     /// Submits a result under its own id as idempotency key.
     pub async fn deliver(&self, key: &str, checkout: &str, result: &str, item: u8, quantity: u32) {
-        let body = json!({
+        let body = json!({"results": [{
             "result_id": result, "item": item, "quantity": quantity, "evidence": {"file": result},
-        });
+        }]});
         let path = format!("/api/v1/checkouts/{checkout}/results");
         self.post_once(&path, key, result, body).await.json(201);
     }

@@ -83,7 +83,9 @@ fn every_act_on_a_checkout_is_replayed() {
         let customer = api.signup(json!([])).await;
         let id = api.checkout(&customer, "c1", json!([{"sku": "lead", "quantity": 3}])).await;
         let checkout = format!("/api/v1/checkouts/{id}");
-        let result = json!({"result_id": "r1", "item": 1, "quantity": 1, "evidence": {"a": 1}});
+        let result = json!({"results": [
+            {"result_id": "r1", "item": 1, "quantity": 1, "evidence": {"a": 1}},
+        ]});
         let verdict = json!({"verdict": "accepted", "reason": "fine"});
         for (once, path, key, body) in [
             ("k1", format!("{checkout}/results"), &api.operator, result),

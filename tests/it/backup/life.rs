@@ -71,7 +71,9 @@ fn a_backup_of_a_busy_ledger_is_restored_elsewhere_and_opened_by_its_operator() 
         crate::startup::process::Bursar::new(&paid).run().await.succeeded();
         let (_, first) = Shop::checkout(service, key, "first").await;
         let checkout = first["checkout_id"].as_str().unwrap().to_owned();
-        let body = json!({"result_id": "r1", "item": 1, "quantity": 1, "evidence": {}});
+        let body = json!({"results": [
+            {"result_id": "r1", "item": 1, "quantity": 1, "evidence": {}},
+        ]});
         let results = format!("/api/v1/checkouts/{checkout}/results");
         let operator = Some(service.operator.as_str());
         assert_eq!(service.ask("POST", &results, operator, Some("r1"), Some(body)).await.0, 201);

@@ -10,6 +10,13 @@ use super::world::{TOPUP, World};
 const WRONG: &[&str] = &["validation_failed"];
 const HIDDEN: &[&str] = &["not_found"];
 
+/// The good request's result so many times, with another value for one of its members.
+fn results(good: &Value, times: usize, member: &str, value: Value) -> Value {
+    let mut result = good["results"][0].clone();
+    result[member] = value;
+    json!({ "results": vec![result; times] })
+}
+
 /// The rows of one operation.
 pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
     let row = |body: Value, code: &'static str, field: &str| {
@@ -59,7 +66,10 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             vec![other("another customer's", others(world, ask), HIDDEN)]
         }
         "POST /api/v1/checkouts/{checkout_id}/results" => vec![
-            wrong(but("item", json!(3)), "item"),
+            wrong(results(&good, 1, "item", json!(3)), "results[0].item"),
+            wrong(results(&good, 2, "item", json!(1)), "results[1].result_id"),
+            wrong(results(&good, 101, "item", json!(1)), "results"),
+            wrong(results(&good, 1, "evidence", json!("x".repeat(33_000))), "results[0].evidence"),
             other("not its SKU", with_key("strange fulfiller"), &["scope_missing"]),
         ],
         "POST /api/v1/checkouts/{checkout_id}/results/{result_id}/verdict" => {
@@ -85,8 +95,11 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
         ],
         "PUT /api/v1/admin/catalog/{sku}" => vec![
             wrong(but("unit_price", json!("0")), "unit_price"),
-            wrong(but("criteria", json!({"a": ["\u{0}"]})), "criteria"),
-            wrong(but("criteria", json!({"\u{0}": 1})), "criteria"),
+            wrong(but("criteria", json!({"schema": {"a": ["\u{0}"]}})), "criteria.schema"),
+            wrong(but("criteria", json!({"schema": {"\u{0}": 1}})), "criteria.schema"),
+            wrong(but("criteria", json!({"text": "\u{0}"})), "criteria.text"),
+            wrong(but("criteria", json!([{}, "text"])), "criteria"),
+            row(but("criteria", json!({"schema": {"type": 1}})), "criteria_invalid", "criteria"),
         ],
         "POST /api/v1/admin/keys" => {
             keys(world, &good).into_iter().map(|(body, field)| wrong(body, field)).collect()

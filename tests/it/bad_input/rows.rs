@@ -27,6 +27,7 @@ pub fn row(world: &World, name: &str) -> Row {
         | "GET /llms.txt"
         | "GET /docs"
         | "GET /api/v1/catalog"
+        | "GET /api/v1/catalog/{sku}"
         | "GET /api/v1/topups/{topup_id}"
         | "GET /api/v1/topups"
         | "POST /api/v1/wallets/challenge"
@@ -75,6 +76,9 @@ pub fn row(world: &World, name: &str) -> Row {
             let items = json!([{"sku": "lead", "quantity": 1}]);
             (CUSTOMER, Some(json!({"items": items, "max_total": "5.00"})))
         }
+        "POST /api/v1/quotes" => {
+            (CUSTOMER, Some(json!({"items": [{"sku": "lead", "quantity": 1}]})))
+        }
         "POST /api/v1/checkouts/{checkout_id}/cancel" => (CUSTOMER, Some(json!({}))),
         "POST /api/v1/checkouts/{checkout_id}/results" => (FULFILLER, Some(result())),
         "POST /api/v1/checkouts/{checkout_id}/results/{result_id}/verdict" => {
@@ -122,12 +126,13 @@ pub fn query(name: &str) -> &'static [(&'static str, &'static str)] {
 }
 
 fn result() -> Value {
-    json!({"result_id": "r9", "item": 1, "quantity": 1, "evidence": {"bytes": 9}})
+    let result = json!({"result_id": "r9", "item": 1, "quantity": 1, "evidence": {"bytes": 9}});
+    json!({ "results": [result] })
 }
 
 fn terms() -> Value {
     json!({
-        "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"complete": true},
+        "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"schema": {}, "text": "complete"},
         "verification": "push", "delivery_deadline_seconds": 3600,
         "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
     })

@@ -126,9 +126,9 @@ impl Customer {
         let (checkout, number) = (self.items[n].checkout.clone(), self.items[n].number);
         let quantity = 1 + dice.below(self.items[n].left);
         let result = self.name();
-        let body = json!({
+        let body = json!({"results": [{
             "result_id": result, "item": number, "quantity": quantity, "evidence": {"n": n},
-        });
+        }]});
         let path = format!("/api/v1/checkouts/{checkout}/results");
         let post = Post::new(path, &world.fulfiller, result.clone(), body);
         let answer = self.act(world, dice, post).await;

@@ -321,7 +321,11 @@ broken! {
 
     an_item_at_another_price: [
         "update checkout_item set unit_price = unit_price + 1 where sku = 'page'",
-    ] => ["items_match_holds", "checkouts_match_items"];
+    ] => ["items_match_holds", "items_match_catalog", "checkouts_match_items"];
+
+    an_item_of_a_version_that_never_was: [
+        "update checkout_item set sku_version = sku_version + 1 where sku = 'page'",
+    ] => ["items_match_catalog"];
 
     a_checkout_of_another_total: [
         "update checkout set total = total - 1",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bursar::accounts::{Accounts, CapSetting, NewKey, SignedUp, SignupSettings};
 use bursar::checkout::{
-    Checkouts, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict,
-    Verification,
+    Checkouts, Criteria, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms, Staff,
+    Verdict, Verification,
 };
 use bursar::db::{checker_pool, report_pool, service_pool};
 use bursar::finance::{CheckReport, DriftChecker, DriftSettings, Finance};
@@ -145,7 +145,7 @@ impl Scene {
                 title: sku.to_owned(),
                 unit: sku.to_owned(),
                 unit_price: dollars(price),
-                criteria: json!({}),
+                criteria: Criteria::default(),
                 verification: Verification::Push,
                 delivery_deadline_s: 3600,
                 verification_deadline_s: 600,
@@ -280,13 +280,14 @@ impl Scene {
 
     pub async fn deliver(&self, checkout: CheckoutId, item: i16, result: &str, quantity: i64) {
         let submission = ResultSubmission {
-            by: staff(),
             result_id: result.to_owned(),
             item,
             quantity,
             evidence: json!({ "url": "https://example.org" }),
         };
-        accepted(self.checkouts.submit(checkout, fresh(), submission).await.unwrap());
+        accepted(
+            self.checkouts.submit(checkout, fresh(), staff(), vec![submission]).await.unwrap(),
+        );
     }
 
     pub async fn cancel(&self, account: BookId, checkout: CheckoutId) {

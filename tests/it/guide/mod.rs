@@ -28,11 +28,13 @@ const EXAMPLES_MIN: usize = 30;
 /// seconds to deliver. Nobody delivers the last one, so it is given up quickly.
 const CATALOG: &str = r#"[
     ["company-profile", "Company profile, researched and sourced", "profile", "13.00",
-        {"must": ["name", "website", "at least two sources"]}, 3600],
+        {"text": "name and website, and at least two sources"}, 3600],
     ["verified-email", "Business e-mail address that accepts mail", "address", "0.25",
-        {"must": ["address", "accepts mail"]}, 3600],
+        {"schema": {"type": "object", "required": ["addresses"], "properties": {"addresses":
+            {"type": "array", "items": {"type": "string", "format": "email"}}}},
+            "text": "every address accepts mail"}, 3600],
     ["page-translation", "Translation of one page", "page", "2.00",
-        {"must": ["complete", "fluent"]}, 2]
+        {"text": "complete and fluent"}, 2]
 ]"#;
 
 #[test]

@@ -18,3 +18,4 @@ mod refusals;
 mod restored;
 mod rows;
 pub mod scene;
+mod vectors;

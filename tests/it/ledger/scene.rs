@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar::checkout::{
-    Check, CheckoutError, Checkouts, Order, OrderLine, ResultSubmission, ReversalRequest, SkuTerms,
-    Staff, Verdict, Verification,
+    Check, CheckoutError, Checkouts, Criteria, Order, OrderLine, ResultSubmission, ReversalRequest,
+    SkuTerms, Staff, Verdict, Verification,
 };
 use bursar::db;
 use bursar::ground::{
@@ -71,7 +71,7 @@ impl Replica {
                 title: terms.sku.to_owned(),
                 unit: "unit".to_owned(),
                 unit_price: amount(terms.price),
-                criteria: json!([]),
+                criteria: Criteria::default(),
                 verification: Verification::Push,
                 delivery_deadline_s: terms.deliver * 1800,
                 verification_deadline_s: terms.verify * 1800,
@@ -114,7 +114,7 @@ impl Replica {
         match call.clone() {
             Call::Open(order) => self.checkouts.open(*account, identity, order).await,
             Call::Submit(checkout, submission) => {
-                self.checkouts.submit(checkout, identity, submission).await
+                self.checkouts.submit(checkout, identity, staff(), vec![submission]).await
             }
             Call::Judge(checkout, result, verdict) => {
                 self.checkouts.judge(checkout, &result, identity, verdict).await
@@ -165,7 +165,7 @@ pub fn order(spender: KeyId, lines: &[(usize, i64)], max_total: i64) -> Order {
 
 pub fn submission(result_id: &str, item: i16, quantity: i64) -> ResultSubmission {
     let evidence = json!({ "result": result_id });
-    ResultSubmission { by: staff(), result_id: result_id.into(), item, quantity, evidence }
+    ResultSubmission { result_id: result_id.into(), item, quantity, evidence }
 }
 
 pub fn verdict(accepted: i64) -> Verdict {

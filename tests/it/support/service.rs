@@ -120,7 +120,7 @@ impl Service {
     /// Lists a SKU with an hour for each deadline and a day for disputes.
     pub async fn list(&self, sku: &str, price: &str) {
         let body = json!({
-            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"complete": true},
+            "title": sku, "unit": "piece", "unit_price": price, "criteria": {"text": "complete"},
             "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
             "dispute_window_seconds": 86400,
         });

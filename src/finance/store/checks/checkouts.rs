@@ -192,6 +192,26 @@ pub async fn prices(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     .await
 }
 
+/// An item's price is that of the version of its SKU, whatever the SKU is sold for now.
+pub async fn catalog(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
+    sqlx::query_as!(
+        Found,
+        r#"with bad as (
+             select book_id, format('price of item %s of chk_%s', item,
+                                    replace(checkout_id::text, '-', '')) as subject,
+                    coalesce(v.unit_price, 0)::numeric as expected, i.unit_price::numeric as found
+             from checkout_item i
+             left join sku_version v on v.sku = i.sku and v.version = i.sku_version
+             where v.unit_price is distinct from i.unit_price)
+           select book_id as "book?", subject as "subject!", expected as "expected?",
+                  found as "found?", count(*) over () as "total!"
+           from bad order by book_id, subject limit $1"#,
+        NAMED_MAX
+    )
+    .fetch_all(tx)
+    .await
+}
+
 /// A checkout's total is the price of its items.
 pub async fn totals(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(

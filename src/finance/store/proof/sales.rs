@@ -42,6 +42,8 @@ pub struct ItemRow {
     pub submitted: i64,
     pub settled: i64,
     pub closed: bool,
+    /// The price in the version of the SKU that it names.
+    pub listed_price: Option<i64>,
 }
 
 /// The items of some checkouts.
@@ -51,11 +53,13 @@ pub async fn items(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ItemRow>, s
         r#"select i.book_id as "book_id!", i.checkout_id as "checkout_id!", i.item as "item!",
                   i.hold_id as "hold_id!", i.quantity as "quantity!",
                   i.unit_price as "unit_price!", i.submitted as "submitted!",
-                  i.settled as "settled!", i.closed as "closed!"
+                  i.settled as "settled!", i.closed as "closed!",
+                  v.unit_price as "listed_price?"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
            cross join lateral (
              select * from checkout_item where slot = u.slot and book_id = u.book_id
-               and checkout_id = u.checkout_id offset 0) i"#,
+               and checkout_id = u.checkout_id offset 0) i
+           left join sku_version v on v.sku = i.sku and v.version = i.sku_version"#,
         &keys.slots,
         &keys.books,
         &keys.ids

@@ -12,8 +12,14 @@ fn what_is_written_for_ever_is_changed_by_nobody() {
     run(|db| async move {
         let (_, account) = scene(&db).await;
         let before = rows::of(&db.owner, account).await;
-        for table in ["transfer", "outcome", "outbox", "reversal", "claim", "deployment"] {
-            let column = if table == "deployment" { "mode" } else { "slot" };
+        for table in
+            ["transfer", "outcome", "outbox", "reversal", "claim", "deployment", "sku_version"]
+        {
+            let column = match table {
+                "deployment" => "mode",
+                "sku_version" => "sku",
+                _ => "slot",
+            };
             let written: i64 =
                 sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
                     .fetch_one(&db.owner)
@@ -79,6 +85,7 @@ fn nothing_is_born_with_a_history() {
                 "kind, version, event_seq, frozen_at, settled_usdc, prepaid, held, promo_issued, \
                  promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss",
             ),
+            ("quote", "checkout_id"),
             ("checkout", "canceled_at"),
             ("checkout_item", "submitted, settled, closed"),
             ("result", "accepted, verdict, decided_at, charge_id"),
@@ -109,7 +116,8 @@ const TOO_MUCH: [(&str, &str); 6] = [
         "select c.relname::text from pg_class c
          where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
            and has_table_privilege('bursar_service', c.oid, 'delete')
-           and c.relname not in ('budget', 'wallet_challenge', 'webhook', 'webhook_delivery')
+           and c.relname not in ('budget', 'wallet_challenge', 'webhook', 'webhook_delivery',
+                                 'quote')
            and c.relname not like 'proof@_%' escape '@'",
     ),
     (
