@@ -65,7 +65,7 @@ use crate::ground::{BookId, Clock, Entropy};
 
 use super::{Command, Fault, Outcome};
 
-use counter::Counter;
+use counter::{Counter, Lane};
 use queue::OfBook;
 
 /// How the engine is built.
@@ -94,7 +94,7 @@ impl Default for EngineSettings {
             lanes: 4,
             queue: 4096,
             batch_max: 500,
-            batch_beside: 128,
+            batch_beside: 64,
             patience: Duration::from_millis(10),
             attempts: 5,
             silence: Duration::from_secs(20),
@@ -178,7 +178,7 @@ impl Engine {
         let counter = Counter::new(&settings);
         let workshop = Arc::new(Workshop { counter, pool, clock, entropy, settings });
         for _ in 0..workshop.settings.lanes.max(1) {
-            tokio::spawn(lane::run(workshop.clone()));
+            tokio::spawn(lane::run(Lane::open(workshop.clone())));
         }
         Self { door: Arc::new(Door(workshop)) }
     }
