@@ -192,17 +192,17 @@ impl Service {
         }
     }
 
-    /// Stops everything, top down: requests finish, then settlements, the workers and
-    /// the database.
+    /// Stops everything, top down: requests finish, then the workers, which begin settlements too,
+    /// then settlements and the database.
     pub async fn stop(self) {
         self.handle.stop(true).await;
         if !self.server.is_finished() {
             // The server says itself what it has to say, in the log.
             let _ = self.server.await;
         }
-        self.topups.finish().await;
         self.workers.stop().await;
         self.courier.finish().await;
+        self.topups.finish().await;
         for pool in self.pools {
             // A long report may still hold a connection, which ends with the process.
             let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;

@@ -193,6 +193,9 @@ codes! {
     PaymentBoundElsewhere: "payment_bound_elsewhere", 409, false, "use_other_account", "",
         "This payment belongs to another account",
         "Present it with the account that presented it first.";
+    SettlementLost: "settlement_lost", 409, false, "contact_operator", "",
+        "The chain dropped the settlement for good",
+        "Ask the operator before you pay again; the account is frozen.";
     PaymentNonceUsed: "payment_nonce_used", 409, false, "sign_new_payment", "",
         "This nonce came with another authorization",
         "Present the first authorization again, or sign one with a nonce of its own.";

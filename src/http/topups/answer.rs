@@ -24,8 +24,10 @@ use crate::x402::{Network, Version};
 pub(super) enum Standing {
     /// It brought the payment.
     Brought,
-    /// It brought the payment for an account that it merely named.
+    /// It brought the payment for an account that it merely named, or another request sent it.
     Gave,
+    /// It shows a payment that is known already, signed by the payer.
+    Signed,
     /// It shows a payment that is known already.
     Replayed,
     /// It asks by id, or by another name.
@@ -51,11 +53,15 @@ impl Share {
         let operator = caller.is_some_and(|caller| caller.role == KeyRole::Operator);
         match standing {
             Standing::Looked if owner || operator => Self::Whole,
-            Standing::Brought | Standing::Gave | Standing::Replayed if owner => Self::Account,
+            Standing::Brought | Standing::Gave | Standing::Signed | Standing::Replayed if owner => {
+                Self::Account
+            }
             // Before it is credited, nobody knows whose money it is.
             Standing::Brought if record.state == TopupState::Credited => Self::Account,
             Standing::Brought | Standing::Gave => Self::Course,
-            Standing::Replayed | Standing::Looked => Self::Public,
+            // What was not taken is on no chain: only its signer has the signature.
+            Standing::Signed if record.outcome() == Outcome::NotTaken => Self::Course,
+            Standing::Signed | Standing::Replayed | Standing::Looked => Self::Public,
         }
     }
 }
@@ -69,8 +75,8 @@ pub struct TopupView {
     pub topup_id: String,
     /// `credited`; `claimed`, `settling`, `settled`, `unknown` or `parked` while the outcome is open;
     /// `refused` or `rejected` when nothing was taken for it; `voided` when the chain dropped its
-    /// settlement after it was credited, so that its credits are taken back. What is voided is
-    /// credited again when its settlement is there again for good.
+    /// settlement after it was credited, so that its credits are taken back, and `lost` when it can
+    /// come no more. What is voided is credited again when its settlement is there again for good.
     pub status: String,
     #[schema(value_type = Amount)]
     pub amount: String,
@@ -86,8 +92,8 @@ pub struct TopupView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Amount>)]
     pub credited: Option<String>,
-    /// Why it was refused, rejected or voided, or is unknown. Only for the credited account, the operator, and
-    /// the request that brings the payment.
+    /// Why it was refused, rejected or voided, or is unknown. Only for the credited account, the
+    /// operator, and the request that brings the payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Where the paying wallet gets a key for its account, by signing. Only for the credited account,
@@ -149,14 +155,14 @@ impl TopupView {
     fn with_course(self, state: &AppState, record: &TopupRecord) -> Self {
         let credited = match record.outcome() {
             Outcome::Credited => record.amount,
-            Outcome::Open | Outcome::NotTaken => Amount::ZERO,
+            Outcome::Open | Outcome::NotTaken | Outcome::Lost => Amount::ZERO,
         };
         Self {
             credited: Some(credited.to_string()),
             reason: record.reason().map(str::to_owned),
             claim_url: (!record.keyed).then(|| state.url("/api/v1/wallets/claim")),
             created_at: Some(record.created_at),
-            credited_at: record.credited_at,
+            credited_at: record.credited_at.filter(|_| !record.is_voided()),
             ..self
         }
     }
@@ -268,7 +274,7 @@ pub(super) fn is_outage(record: &TopupRecord) -> bool {
 
 /// The receipt, in the version that the client speaks. The same authorization may have come in the
 /// other one before.
-pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
+pub(super) fn receipt(record: &TopupRecord, share: Share, version: Version) -> String {
     let network = match version {
         Version::V2 => record.network.clone(),
         Version::V1 => {
@@ -276,11 +282,11 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
             known.map_or_else(|| record.network.clone(), str::to_owned)
         }
     };
-    let reason = record.reason();
     let (success, error_reason) = match record.outcome() {
         Outcome::Credited => (true, None),
-        Outcome::Open if !record.is_voided() => (false, Some("settlement_pending")),
-        Outcome::Open | Outcome::NotTaken => (false, Some(reason.unwrap_or("refused"))),
+        // What the chain dropped, it may still take up: nobody is to pay again.
+        Outcome::Open => (false, Some("settlement_pending")),
+        Outcome::NotTaken | Outcome::Lost => (false, Some(refusal(record, share))),
     };
     encode(&SettleResponse {
         success,
@@ -291,6 +297,12 @@ pub(super) fn receipt(record: &TopupRecord, version: Version) -> String {
         amount: success.then(|| record.amount.micros().to_string()),
         ..SettleResponse::default()
     })
+}
+
+/// Why it was not taken, as much as this share tells.
+pub(super) fn refusal(record: &TopupRecord, share: Share) -> &str {
+    let reason = record.reason().filter(|_| share >= Share::Course);
+    reason.unwrap_or("payment_rejected")
 }
 
 /// Base64 is always a valid header value.

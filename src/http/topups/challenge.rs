@@ -9,7 +9,7 @@ use crate::x402::Terms;
 use crate::x402::header::encode;
 use crate::x402::topup::{TopupRecord, TopupState};
 
-use super::answer::Share;
+use super::answer::{self, Share};
 
 /// What the 402 says besides the terms.
 pub(super) enum Trouble<'a> {
@@ -51,7 +51,7 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
             }
         }
         Trouble::Payment(record, share) => {
-            let reason = record.reason().unwrap_or_default();
+            let reason = answer::refusal(record, share);
             required.error = Some(reason.to_owned());
             merge(
                 &mut body,
@@ -72,7 +72,6 @@ pub(super) fn terms(terms: &Terms, trouble: Trouble<'_>) -> HttpResponse {
                     },
                 }),
             );
-            // The protocol's own `error` says it too; to others it is said there and nowhere else.
             if share >= Share::Course {
                 merge(&mut body, json!({ "reason": reason }));
             }

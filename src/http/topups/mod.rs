@@ -108,7 +108,9 @@ pub async fn topup(
                 // What a backup has as not taken may have been taken since.
                 state.topups.refuse_while_restored().await.map_err(problem)?;
             }
-            let shown = Shown { version: payment.version, standing: Standing::Replayed };
+            let standing =
+                if payment.is_signed_by_payer() { Standing::Signed } else { Standing::Replayed };
+            let shown = Shown { version: payment.version, standing };
             return present(&state, record, caller.as_ref(), shown).await;
         }
     }
@@ -142,13 +144,14 @@ async fn paid(
         }
     };
     let identity = checked.identity();
-    let record = state.topups.settle(checked, payee, key).await.map_err(problem)?;
+    let settled = state.topups.settle(checked, payee, key).await.map_err(problem)?;
+    let (record, sent) = (settled.record, settled.sent);
     // The answer may be another payment's, under the same idempotency key.
     let own = (&record.payer, &record.nonce) == (&identity.payer, &identity.nonce);
-    let standing = match (own, payee.named) {
-        (true, false) => Standing::Brought,
-        (true, true) => Standing::Gave,
-        (false, _) => Standing::Replayed,
+    let standing = match own {
+        true if sent && !payee.named => Standing::Brought,
+        true => Standing::Gave,
+        false => Standing::Replayed,
     };
     present(state, record, caller.as_ref(), Shown { version, standing }).await
 }
@@ -267,7 +270,7 @@ async fn present(
     if caller.is_some_and(|caller| caller.account != record.account) {
         return Err(Problem::new(Code::PaymentBoundElsewhere));
     }
-    let receipt = (answer::receipt_header(version), answer::receipt(&record, version));
+    let receipt = (answer::receipt_header(version), answer::receipt(&record, share, version));
     match record.outcome() {
         Outcome::Credited => {
             let view = answer::view(state, &record, share).await?;
@@ -281,7 +284,10 @@ async fn present(
                 .insert_header((header::LOCATION, view.status_url.clone()))
                 .json(view))
         }
-        Outcome::NotTaken if answer::is_outage(&record) => {
+        Outcome::Lost => Err(Problem::new(Code::SettlementLost)
+            .with("topup_id", record.id.to_string())
+            .with("status_url", state.url(&format!("/api/v1/topups/{}", record.id)))),
+        Outcome::NotTaken if answer::is_outage(&record) && may_retry(&record, caller) => {
             let url = state.url(&format!("/api/v1/topups/{}", record.id));
             Err(Problem::new(Code::FacilitatorUnavailable)
                 .detail("nothing was sent and nothing was taken; send the same payment again")

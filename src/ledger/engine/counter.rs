@@ -24,13 +24,14 @@ pub(super) struct Counter {
 struct State {
     queue: Queue<Job>,
     closed: bool,
+    lanes: usize,
 }
 
 impl Counter {
     pub(super) fn new(settings: &EngineSettings) -> Self {
         let queue = Queue::new(settings.queue.max(1), settings.batch_beside);
         Self {
-            state: Mutex::new(State { queue, closed: false }),
+            state: Mutex::new(State { queue, closed: false, lanes: 0 }),
             wake: Notify::new(),
             batch_max: settings.batch_max.max(1),
             patience: settings.patience,
@@ -38,7 +39,12 @@ impl Counter {
     }
 
     pub(super) fn push(&self, job: Job) -> Result<(), SubmitError> {
-        let pushed = self.state().queue.push(job);
+        let mut state = self.state();
+        if state.closed {
+            return Err(SubmitError::Unavailable);
+        }
+        let pushed = state.queue.push(job);
+        drop(state);
         if pushed.map_err(|_| SubmitError::Overloaded)? {
             self.wake.notify_one();
         }
@@ -67,6 +73,33 @@ impl Counter {
             self.wake.notify_one();
         }
         Ok(jobs)
+    }
+}
+
+/// A lane at the counter. When the last one is gone, whatever became of it, nobody waits in vain.
+pub(super) struct Lane(Arc<Workshop>);
+
+impl Lane {
+    pub(super) fn open(workshop: Arc<Workshop>) -> Self {
+        let mut state = workshop.counter.state();
+        state.lanes = state.lanes.saturating_add(1);
+        drop(state);
+        Self(workshop)
+    }
+
+    pub(super) fn workshop(&self) -> &Arc<Workshop> {
+        &self.0
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut state = self.0.counter.state();
+        state.lanes = state.lanes.saturating_sub(1);
+        if state.lanes == 0 {
+            state.closed = true;
+            state.queue.clear();
+        }
     }
 }
 

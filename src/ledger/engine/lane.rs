@@ -7,20 +7,21 @@ use futures_util::future::BoxFuture;
 
 use crate::ledger::{Command, Outcome, SubmitError};
 
+use super::Workshop;
 use super::batch::{self, BatchError};
+use super::counter::{self, Lane};
 use super::failure::{Failure, classify};
-use super::{Workshop, counter};
 
 type Reply = Result<Outcome, SubmitError>;
 
 /// Takes what has queued, never waiting for a full batch, and answers after the commit.
-pub(super) async fn run(workshop: Arc<Workshop>) {
-    while let Some(batch) = counter::next(&workshop).await {
-        let (jobs, books) = batch;
+pub(super) async fn run(lane: Lane) {
+    let workshop = lane.workshop();
+    while let Some((jobs, books)) = counter::next(workshop).await {
         metrics::histogram!("bursar_engine_batch_size").record(count(jobs.len()));
         let (commands, replies): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| (job.command, job.reply)).unzip();
-        let answers = settle(&workshop, &commands).await;
+        let answers = settle(workshop, &commands).await;
         drop(books);
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that hung up does not undo what was decided.

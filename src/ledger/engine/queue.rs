@@ -17,6 +17,8 @@ pub(super) struct Queue<T> {
     /// The books that are in a batch, with what has come for them since.
     busy: HashMap<BookId, Vec<T>>,
     waiting: usize,
+    /// How much of that waits for a busy book.
+    parked: usize,
     running: usize,
     /// How many batches have begun.
     begun: u64,
@@ -41,6 +43,7 @@ impl<T: OfBook> Queue<T> {
             ready: VecDeque::new(),
             busy: HashMap::new(),
             waiting: 0,
+            parked: 0,
             running: 0,
             begun: 0,
             room,
@@ -48,17 +51,25 @@ impl<T: OfBook> Queue<T> {
         }
     }
 
-    /// Queues the work, unless there is no room: then it comes back. Tells whether another batch may
-    /// begin, or somebody should watch that what is ready does not wait too long.
+    /// Queues the work, unless there is no room: then it comes back. What waits for a busy book may
+    /// take a quarter of the room for one and three for all, so that a batch that hangs keeps only its
+    /// own books from being served. Tells whether another batch may begin, or somebody should watch
+    /// that what is ready does not wait too long.
     pub(super) fn push(&mut self, work: T) -> Result<bool, T> {
         if self.waiting >= self.room {
             return Err(work);
         }
-        self.waiting = self.waiting.saturating_add(1);
+        let quarter = self.room.div_ceil(4);
         if let Some(later) = self.busy.get_mut(&work.book()) {
+            if later.len() >= quarter || self.parked.saturating_add(quarter) > self.room {
+                return Err(work);
+            }
             later.push(work);
+            self.parked = self.parked.saturating_add(1);
+            self.waiting = self.waiting.saturating_add(1);
             return Ok(false);
         }
+        self.waiting = self.waiting.saturating_add(1);
         self.ready.push_back(work);
         Ok(self.ready.len() == 1 || self.running == 0 || self.ready.len() == self.enough)
     }
@@ -80,7 +91,10 @@ impl<T: OfBook> Queue<T> {
         // What did not fit waits for its book.
         for work in std::mem::take(&mut self.ready) {
             match self.busy.get_mut(&work.book()) {
-                Some(later) => later.push(work),
+                Some(later) => {
+                    later.push(work);
+                    self.parked = self.parked.saturating_add(1);
+                }
                 None => self.ready.push_back(work),
             }
         }
@@ -94,7 +108,9 @@ impl<T: OfBook> Queue<T> {
     pub(super) fn end(&mut self, books: &[BookId]) {
         self.running = self.running.saturating_sub(1);
         for book in books {
-            self.ready.extend(self.busy.remove(book).into_iter().flatten());
+            let later = self.busy.remove(book).unwrap_or_default();
+            self.parked = self.parked.saturating_sub(later.len());
+            self.ready.extend(later);
         }
     }
 
@@ -106,6 +122,13 @@ impl<T: OfBook> Queue<T> {
     /// How much waits.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Drops whatever waits.
+    pub(super) fn clear(&mut self) {
+        self.ready.clear();
+        self.busy.values_mut().for_each(Vec::clear);
+        (self.waiting, self.parked) = (0, 0);
     }
 }
 
@@ -169,7 +192,10 @@ mod tests {
                         }
                         Err(back) => {
                             prop_assert_eq!(back, Work { book, n });
-                            prop_assert_eq!(waiting, ROOM);
+                            let busy = queue.busy.values().map(Vec::len);
+                            let full = busy.clone().any(|later| later >= ROOM / 4)
+                                || busy.sum::<usize>() > ROOM - ROOM / 4;
+                            prop_assert!(waiting == ROOM || full);
                         }
                     },
                     Step::Take { most, patient } => {
@@ -231,6 +257,15 @@ mod tests {
             assert_eq!(wake, Ok(book == 4), "another batch may begin at the fourth");
         }
         assert_eq!(queue.take(10, None).map(|batch| batch.len()), Ok(4));
+    }
+
+    #[test]
+    fn what_waits_for_a_busy_book_leaves_room_for_others() {
+        let mut queue = pushed(1);
+        assert!(queue.take(10, None).is_ok());
+        let mut push = |book| queue.push(Work { book, n: 1 }).is_ok();
+        assert_eq!((0..100).filter(|_| push(100)).count(), 25, "a quarter");
+        assert_eq!((0..100).filter(|_| push(7)).count(), 75, "all the rest");
     }
 
     #[test]

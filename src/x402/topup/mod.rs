@@ -47,6 +47,7 @@ pub use recovery::{OpenTopup, Recovered};
 pub use resolver::Standing;
 pub use settings::{Resolving, TopupSettings};
 pub use state::{TopupEvent, TopupState};
+pub use taking::Settled;
 pub use wallet::Wallets;
 
 /// The nodes from which chains are read, each with the CAIP-2 id of its network.

@@ -18,6 +18,8 @@ pub enum Outcome {
     Open,
     /// Nothing was taken for it.
     NotTaken,
+    /// It was credited, and the chain dropped its settlement for good.
+    Lost,
 }
 
 /// A top-up as it stands.
@@ -68,10 +70,14 @@ impl TopupRecord {
         self.standing.is_some_and(SettlementStanding::is_void)
     }
 
-    /// What it is called where it is shown: its state, or `voided`, which is no state but follows from
-    /// how its settlement stands.
+    /// What it is called where it is shown: its state; or `voided` or `lost`, which are no states but
+    /// follow from how its settlement stands.
     pub fn status(&self) -> &'static str {
-        if self.is_voided() { "voided" } else { self.state.name() }
+        match self.outcome() {
+            Outcome::Lost => "lost",
+            Outcome::Open if self.is_voided() => "voided",
+            Outcome::Open | Outcome::Credited | Outcome::NotTaken => self.state.name(),
+        }
     }
 
     /// Why its credits are not the account's, where that is known.
@@ -89,7 +95,7 @@ impl TopupRecord {
                 }
                 // What the chain dropped, it may still take up.
                 Some(S::Void | S::Returned) => Outcome::Open,
-                Some(S::Lost) => Outcome::NotTaken,
+                Some(S::Lost) => Outcome::Lost,
             },
             TopupState::Claimed
             | TopupState::Settling

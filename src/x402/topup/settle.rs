@@ -34,15 +34,15 @@ impl Inner {
         Ok(inserted.then_some(At { state: TopupState::Claimed, attempt: 0 }))
     }
 
-    /// Verifies, settles and credits a claimed payment.
+    /// Verifies, settles and credits a claimed payment. Whether it was sent.
     pub(super) async fn run(
         &self,
         mut case: Case,
         from: At,
         checked: &Checked,
-    ) -> Result<(), PayError> {
+    ) -> Result<bool, PayError> {
         let Some(verified) = self.may_be_sent(&mut case, from, checked).await? else {
-            return Ok(());
+            return Ok(false);
         };
         // The attempt commits before bytes are sent, so that a restart is never "first"; and with it
         // to whom they are sent.
@@ -57,9 +57,10 @@ impl Inner {
             }),
             notes: verified,
         };
-        let Some(at) = self.advance(&case, from, &step).await? else { return Ok(()) };
+        let Some(at) = self.advance(&case, from, &step).await? else { return Ok(false) };
         case.sent = true;
-        self.settle(&case, at, true).await
+        self.settle(&case, at, true).await?;
+        Ok(true)
     }
 
     /// Sends a payment to `/settle`, whose attempt is on record, and does what the answer means.

@@ -17,15 +17,23 @@ use super::{
 /// How many refused payments under one idempotency key are gone through.
 const SUPERSEDED_MAX: usize = 64;
 
+/// What became of a payment that was to be settled.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The top-up whose answer is the answer, in the state that it has reached.
+    pub record: TopupRecord,
+    /// Whether this call sent it, so that whoever asked for it brought the money.
+    pub sent: bool,
+}
+
 impl TopUps {
-    /// Settles a checked payment and credits it, or follows whoever does so already. Returns the
-    /// top-up in the state that it has reached.
+    /// Settles a checked payment and credits it, or follows whoever does so already.
     pub async fn settle(
         &self,
         checked: Checked,
         payee: Payee,
         key: Option<IdempotencyKey>,
-    ) -> Result<TopupRecord, PayError> {
+    ) -> Result<Settled, PayError> {
         let (topups, running) = (self.clone(), Running::begin(&self.0.running));
         // From the claim on, nothing depends on this request, whose client may hang up: an intent
         // that nobody works on would keep the payment waiting for the resolver.
@@ -33,19 +41,19 @@ impl TopUps {
             let _running = running;
             topups.take(checked, payee, key).await
         });
-        let id = task.await.map_err(|_| PayError::Interrupted)??;
+        let (id, sent) = task.await.map_err(|_| PayError::Interrupted)??;
         let record = self.follow(id).await?;
-        self.whose_money(record).await
+        Ok(Settled { record: self.whose_money(record).await?, sent })
     }
 
     /// Claims a payment, writes its intent and settles it, unless that has been done. Returns the
-    /// top-up whose answer is the answer.
+    /// top-up whose answer is the answer, and whether it was sent here.
     async fn take(
         &self,
         checked: Checked,
         payee: Payee,
         key: Option<IdempotencyKey>,
-    ) -> Result<TopupId, PayError> {
+    ) -> Result<(TopupId, bool), PayError> {
         let inner = &self.0;
         let at = inner.clock.now();
         let fresh = TopupId::mint(inner.entropy.as_ref(), at, payee.account.slot());
@@ -66,7 +74,7 @@ impl TopUps {
                 inner.advance(&case, intent, &step).await?;
             }
             if let Some(first) = first? {
-                return Ok(first);
+                return Ok((first, false));
             }
         }
         let taken = match intent {
@@ -74,11 +82,11 @@ impl TopUps {
             None => self.take_up_refused(&case).await?,
         };
         if let Some(taken) = taken {
-            inner.run(case, taken, &checked).await?;
-            return Ok(TopupId(holder.subject));
+            let sent = inner.run(case, taken, &checked).await?;
+            return Ok((TopupId(holder.subject), sent));
         }
         let record = self.record(case.id).await?.ok_or(PayError::Interrupted)?;
-        Ok(self.last_of(record).await?.id)
+        Ok((self.last_of(record).await?.id, false))
     }
 
     /// Takes a refused payment up again, for the account it is bound to. Nothing when it is in

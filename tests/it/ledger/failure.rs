@@ -147,7 +147,8 @@ fn an_unknown_book_is_refused_and_its_neighbors_are_served() {
 #[test]
 fn a_full_queue_refuses_before_anything_happens() {
     run(|db| async move {
-        let settings = EngineSettings { lanes: 1, queue: 3, ..EngineSettings::default() };
+        // A quarter of it is for any one book that is at work.
+        let settings = EngineSettings { lanes: 1, queue: 12, ..EngineSettings::default() };
         let replica = Replica::new(&db, 1, settings);
         let account = scene::fresh_account(&replica.clock);
         replica.open_account(account).await;

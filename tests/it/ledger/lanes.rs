@@ -85,8 +85,13 @@ fn with_any_number_of_lanes_each_book_ends_as_the_model_says() {
             let accounts: Vec<_> = lists.iter().map(|_| scene::fresh_account(&clock)).collect();
             let mut all_rows = Vec::new();
             for (db, lanes) in databases.iter().zip([1, 2, 4]) {
-                // Small batches, so that books are mixed and cut in many ways.
-                let settings = EngineSettings { lanes, batch_max: 7, ..EngineSettings::default() };
+                // Small batches, beside each other, so that books are mixed and cut in many ways.
+                let settings = EngineSettings {
+                    lanes,
+                    batch_max: 7,
+                    batch_beside: lanes,
+                    ..EngineSettings::default()
+                };
                 let replica = Replica::new(db, 1, settings);
                 noon(&replica);
                 let books = open(&replica, &lists, &accounts).await;

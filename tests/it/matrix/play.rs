@@ -44,24 +44,31 @@ pub async fn play_all(site: &Site, cells: &[Cell]) -> Vec<Played> {
     let (busy, (moved, clock)) = (Semaphore::new(BUSY), watch::channel(false));
     let (waiting, others): (Vec<Cell>, Vec<Cell>) =
         cells.iter().partition(|cell| cell.outwaits_the_chain());
+    let sent = Semaphore::new(0);
     let others = async {
         let others = join_all(others.iter().map(|cell| play(site, *cell, &busy, None))).await;
+        let all = u32::try_from(waiting.len()).unwrap();
+        sent.acquire_many(all).await.unwrap().forget();
         site.chain.let_a_day_pass().await;
         moved.send_replace(true);
         others
     };
-    let waiting = waiting.iter().map(|cell| play(site, *cell, &busy, Some(clock.clone())));
-    let (mut played, waited) = join(others, join_all(waiting)).await;
+    let wait = || Some(Wait { sent: &sent, clock: clock.clone() });
+    let waiting = join_all(waiting.iter().map(|cell| play(site, *cell, &busy, wait())));
+    let (mut played, waited) = join(others, waiting).await;
     played.extend(waited);
     played
 }
 
-async fn play(
-    site: &Site,
-    cell: Cell,
-    busy: &Semaphore,
-    clock: Option<watch::Receiver<bool>>,
-) -> Played {
+/// What a cell waits for whose end is that of a window on the chain.
+struct Wait<'a> {
+    /// Counts those that have sent their payment.
+    sent: &'a Semaphore,
+    /// Whether the chain's clock was moved.
+    clock: watch::Receiver<bool>,
+}
+
+async fn play(site: &Site, cell: Cell, busy: &Semaphore, wait: Option<Wait<'_>>) -> Played {
     let (shop, permit) = (site.shop(cell.reads), busy.acquire().await.unwrap());
     let begun = Instant::now();
     let payment = Payment::sign(site, shop, cell.version, cell.is_short()).await;
@@ -85,8 +92,9 @@ async fn play(
         site.world.ask(request).await.unwrap();
     }
     drop(permit);
-    if let Some(mut clock) = clock {
-        clock.wait_for(|moved| *moved).await.unwrap();
+    if let Some(mut wait) = wait {
+        wait.sent.add_permits(1);
+        wait.clock.wait_for(|moved| *moved).await.unwrap();
         game.begun = Instant::now();
     }
     game.end().await

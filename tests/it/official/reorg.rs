@@ -17,9 +17,9 @@ const CONFIRMATIONS: u64 = 4;
 
 const VOIDED: &str = "settlement_voided";
 
-/// What is told of a void settlement under this status.
-fn voided(status: u16) -> (Value, Value, Option<String>) {
-    (json!(status), json!("voided"), Some(VOIDED.to_owned()))
+/// What is told of a void settlement: nobody is to pay again.
+fn voided() -> (Value, Value, Option<String>) {
+    (json!(202), json!("voided"), Some("settlement_pending".to_owned()))
 }
 
 impl Stage {
@@ -103,9 +103,7 @@ impl Stage {
         let path = format!("/api/v1/topups/{}", paid.id);
         let (_, look) = self.service.ask("GET", &path, None, None, None).await;
         assert_eq!(look.get("settlement"), None, "{look}");
-        if replay["status"] != 402 {
-            assert_eq!(body_of(&replay), look);
-        }
+        assert_eq!(body_of(&replay), look);
         assert_eq!(receipt.success, look["status"] == "credited", "{look}");
         (replay["status"].clone(), look["status"].clone(), receipt.error_reason)
     }
@@ -192,7 +190,7 @@ fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
         assert_eq!(gone["status"], "voided");
         assert_eq!((&gone["credited"], &gone["reason"]), (&json!("0.00"), &json!(VOIDED)));
         // Nobody is told that it is credited, and nobody is asked to pay again.
-        assert_eq!(stage.told(&paid).await, voided(202));
+        assert_eq!(stage.told(&paid).await, voided());
         assert_eq!(stage.balances().await, ["0.00", "0.00", "2.00", "2.00"]);
         let credits = stage.service.get("/api/v1/credits", &key).await;
         assert_eq!((&credits["frozen"], &credits["paid"]), (&json!(true), &json!("0.00")));
@@ -225,7 +223,7 @@ fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
         stage.rpc("eth_sendRawTransaction", json!([paid.raw])).await;
         let back = stage.settlement(&paid, "returned").await;
         assert_eq!(back["settlement"]["sightings"], 2);
-        assert_eq!(stage.told(&paid).await, voided(202));
+        assert_eq!(stage.told(&paid).await, voided());
         assert_eq!(stage.balances().await, ["0.00", "0.00", "0.00", "0.00"]);
         stage.grow(CONFIRMATIONS).await;
         stage.settlement(&paid, "reinstated").await;
@@ -239,7 +237,7 @@ fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
 }
 
 #[test]
-fn a_settlement_that_can_no_longer_come_may_be_paid_anew() {
+fn a_settlement_that_can_no_longer_come_is_for_the_operator() {
     run(|db| async move {
         let mut stage = Stage::set_for_reorgs(&db).await;
         let (_, key) = stage.service.sign_up().await;
@@ -252,8 +250,12 @@ fn a_settlement_that_can_no_longer_come_may_be_paid_anew() {
         stage.rpc("evm_increaseTime", json!([86_400])).await;
         stage.grow(1).await;
         let lost = stage.settlement(&paid, "lost").await;
-        assert_eq!((&lost["status"], &lost["reason"]), (&json!("voided"), &json!(VOIDED)));
-        assert_eq!(stage.told(&paid).await, voided(402));
+        assert_eq!((&lost["status"], &lost["reason"]), (&json!("lost"), &json!(VOIDED)));
+        let replay = stage.replay(&paid_request(&paid.bought), None).await;
+        assert_eq!(
+            (&replay["status"], &body_of(&replay)["code"]),
+            (&json!(409), &json!("settlement_lost"))
+        );
         assert_eq!(stage.received().await, 0);
         assert_checks(&db.url(bursar::db::managed::Role::Service));
     });

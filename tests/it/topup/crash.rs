@@ -241,3 +241,23 @@ fn told_to_stop_during_settle_it_waits_for_the_answer() {
         site.holds("1").await;
     });
 }
+
+#[test]
+fn told_to_stop_it_hears_what_the_resolver_has_asked() {
+    run(|db| async move {
+        let mut site = Site::open(db, "30").await;
+        let signed = site.sign(Version::V2).await;
+        site.front.next("settle", Act::say(Says::This(500, "oops".to_owned())));
+        site.front.next("settle", Act::hold());
+        site.ask(Some(&signed)).await.json(202);
+        site.front.arrived("settle", 2).await;
+        let mut service = site.service.take().unwrap();
+        service.tell_to_stop();
+        let early = tokio::time::timeout(Duration::from_secs(1), service.ended()).await;
+        assert!(early.is_err(), "it waits for the answer");
+        site.front.release();
+        assert_eq!(service.ended().await, Some(0));
+        site.stands(TopupState::Credited).await;
+        site.holds("1").await;
+    });
+}

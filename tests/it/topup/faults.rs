@@ -143,7 +143,12 @@ fn a_refusal_before_the_broadcast_is_final() {
             let refused = assert_refused(&stage.pay(&signed, "", "1.00").await, version, reason);
             assert_eq!(refused["reason"], reason);
             let again = assert_refused(&stage.pay(&signed, "", "1.00").await, version, reason);
-            assert_eq!((&again["topup_id"], again.get("reason")), (&refused["topup_id"], None));
+            assert_eq!(again, refused, "the same answer");
+            let stranger = signed.with(|payment| {
+                payment["payload"]["signature"] = json!(format!("0x{}", "5d".repeat(65)));
+            });
+            let told = stage.pay(&stranger, "", "1.00").await;
+            assert_eq!(assert_refused(&told, version, "payment_rejected").get("reason"), None);
             assert_eq!(stage.resolve().await, 0);
             let known = stage.told(&refused).await;
             assert_eq!([&known["status"], &known["reason"]], ["rejected", reason]);
