@@ -109,7 +109,8 @@ const TOO_MUCH: [(&str, &str); 6] = [
         "select c.relname::text from pg_class c
          where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
            and has_table_privilege('bursar_service', c.oid, 'delete')
-           and c.relname not in ('budget', 'wallet_challenge', 'webhook', 'webhook_delivery')
+           and c.relname not in ('budget', 'wallet_challenge', 'webhook', 'webhook_delivery',
+             'webhook_low', 'webhook_ended')
            and c.relname not like 'proof@_%' escape '@'",
     ),
     (
