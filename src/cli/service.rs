@@ -14,9 +14,9 @@ use crate::checkout::Checkouts;
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::{ManagedError, ManagedPostgres};
-use crate::events::{Courier, Watcher};
+use crate::events::{Courier, EventError, Watcher};
 use crate::finance::{DriftChecker, DriftSettings, Finance};
-use crate::ground::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::ground::{CipherError, Clock, Entropy, SystemClock, SystemEntropy};
 use crate::http::{self, AppState, ServerHandle};
 use crate::ledger::{self, Engine};
 use crate::x402::chain::ChainError;
@@ -33,6 +33,9 @@ use super::workers::{Tools, Workers};
 
 /// How long a pool may take to close, when only reports are still running.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many connections those have who send events.
+const SENDING_CONNECTIONS: u32 = 3;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,13 @@ pub enum StartError {
     Chain(#[from] ChainError),
     #[error("the key for secrets cannot be kept")]
     SecretKey(#[from] ManagedError),
+    #[error(
+        "the secrets of webhooks cannot be read with this key: set BURSAR_SECRET_KEY to the key that \
+         they were encrypted with, or put secret.key back; if it is lost, delete the webhooks"
+    )]
+    OtherKey(#[source] CipherError),
+    #[error("webhooks cannot be read")]
+    Webhooks(#[source] EventError),
     #[error("calls to webhooks cannot be made")]
     Caller(#[from] reqwest::Error),
     #[error("the server did not start")]
@@ -104,6 +114,8 @@ impl Service {
         let lanes = u32::try_from(settings.engine.lanes).unwrap_or(u32::MAX);
         let money = db::service_pool(service.clone(), lanes.saturating_add(1));
         let pool = db::service_pool(service.clone(), connections.saturating_sub(lanes).max(2));
+        // What is sent to others must not take connections from those who ask.
+        let sending = db::service_pool(service.clone(), SENDING_CONNECTIONS);
         let reports = db::report_pool(service.clone(), 4);
         let own_reports = db::report_pool(service.clone(), 1);
         let proofs = db::checker_pool(service);
@@ -120,7 +132,12 @@ impl Service {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
-        let (events, courier) = open_events(settings, &pool, managed.as_ref(), &clock, &entropy)?;
+        let (events, courier) =
+            open_events(settings, (&pool, &sending), managed.as_ref(), &clock, &entropy)?;
+        events.check_key().await.map_err(|error| match error {
+            EventError::Secret(error) => StartError::OtherKey(error),
+            error => StartError::Webhooks(error),
+        })?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
@@ -131,7 +148,7 @@ impl Service {
             confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
             courier: courier.clone(),
-            watcher: Watcher::new(events.clone(), engine.clone()),
+            watcher: Watcher::new(events.on(sending.clone()), engine.clone()),
             webhook_interval: settings.webhook.interval,
             pool: pool.clone(),
             engine: engine.clone(),
@@ -173,7 +190,7 @@ impl Service {
             handle,
             server,
             workers,
-            pools: vec![pool, reports, own_reports, proofs, money],
+            pools: vec![pool, sending, reports, own_reports, proofs, money],
             managed,
         })
     }

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ground::Mode;
+use crate::outbound::Reach;
 use crate::telemetry::LogSettings;
 
 use super::error::ConfigError;
@@ -37,10 +39,10 @@ impl Settings {
     /// The settings in these variables, or everything that is wrong with them.
     pub fn from_map(vars: &HashMap<String, String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(vars);
+        let http = http(&mut reader);
         let settings = Self {
             mode: reader.mode().unwrap_or(Mode::Test),
             database: database(&mut reader, vars),
-            http: http(&mut reader),
             payment: payment::read(&mut reader),
             resolve: resolve(&mut reader),
             topup: topup(&mut reader),
@@ -49,7 +51,8 @@ impl Settings {
                 lanes: reader.number(&LANES, 1..=64),
                 queue: reader.number(&QUEUE, 1..=1_000_000),
             },
-            webhook: webhook(&mut reader),
+            webhook: webhook(&mut reader, http.bind),
+            http,
             sweep_interval: Duration::from_millis(reader.number(&SWEEP_INTERVAL_MS, 10..=60_000)),
             admin_key_hash: reader.optional(&ADMIN_KEY_HASH, key_hash).map(Secret::new),
             log: log(&mut reader),
@@ -134,10 +137,16 @@ fn signup(reader: &mut Reader<'_>) -> SignupSettings {
     }
 }
 
-fn webhook(reader: &mut Reader<'_>) -> WebhookSettings {
+/// Whoever reaches the service from elsewhere could have it call this machine. So that is the preset
+/// only where nobody can.
+fn webhook(reader: &mut Reader<'_>, bind: SocketAddr) -> WebhookSettings {
+    let test = reader.mode() == Some(Mode::Test);
+    let preset = if test && bind.ip().is_loopback() { Reach::Loopback } else { Reach::Public };
+    let reach = reader.optional(&ALLOW_PRIVATE_ADDRESSES, str::parse).unwrap_or(preset);
     WebhookSettings {
         secret_key: reader.optional(&SECRET_KEY, secret_key).map(Secret::new),
-        reach: reader.parsed(&ALLOW_PRIVATE_ADDRESSES),
+        reach,
+        http: test && reach > Reach::Public,
         timeout: Duration::from_millis(reader.number(&WEBHOOK_TIMEOUT_MS, 100..=60_000)),
         backoff: Duration::from_millis(reader.number(&WEBHOOK_BACKOFF_MS, 10..=600_000)),
         attempts_max: reader.number(&WEBHOOK_ATTEMPTS, 1..=20),

@@ -203,6 +203,8 @@ pub struct WebhookSettings {
     pub secret_key: Option<Secret<[u8; 32]>>,
     /// Which addresses may be called.
     pub reach: Reach,
+    /// Whether http may be called.
+    pub http: bool,
     /// How long a receiver may take to answer.
     pub timeout: Duration,
     /// The first pause between two attempts.

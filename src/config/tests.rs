@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use crate::ground::{Amount, Mode};
+use crate::outbound::Reach;
 
 use super::variables::{Preset, VARIABLES, find};
 use super::{Basics, ConfigError, Facilitator, Need, Settings};
@@ -290,4 +291,24 @@ fn the_environment_of_commands_is_kept() {
     let database = Settings::from_map(&vars).unwrap().database;
     assert_eq!(database.search_path.unwrap(), "/usr/bin:/opt/pg/bin");
     assert_eq!(database.home.unwrap().to_str(), Some("/home/me"));
+}
+
+#[test]
+fn this_machine_is_called_only_where_nobody_else_comes_in() {
+    let called = |pairs: &[(&str, &str)]| {
+        let webhook = Settings::from_map(&vars(pairs)).unwrap().webhook;
+        (webhook.reach, webhook.http)
+    };
+    let open = ("BURSAR_BIND", "0.0.0.0:8402");
+    let asked = ("BURSAR_ALLOW_PRIVATE_ADDRESSES", "loopback");
+    assert_eq!(called(&[]), (Reach::Loopback, true));
+    assert_eq!(called(&[("BURSAR_BIND", "[::1]:8402")]), (Reach::Loopback, true));
+    assert_eq!(called(&[open]), (Reach::Public, false));
+    assert_eq!(called(&[("BURSAR_BIND", "[::]:8402")]), (Reach::Public, false));
+    assert_eq!(called(&[open, asked]), (Reach::Loopback, true));
+    assert_eq!(called(&[(asked.0, "none")]), (Reach::Public, false));
+    let live = Settings::from_map(&live_with(&[])).unwrap().webhook;
+    assert_eq!((live.reach, live.http), (Reach::Public, false));
+    let live = Settings::from_map(&live_with(&[asked])).unwrap().webhook;
+    assert_eq!((live.reach, live.http), (Reach::Loopback, false));
 }

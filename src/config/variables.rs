@@ -235,8 +235,8 @@ variables! {
         "base64 of 32 random bytes", Derived("kept beside the Postgres that Bursar runs")).live(Unset)
         .secret();
     ALLOW_PRIVATE_ADDRESSES = open("BURSAR_ALLOW_PRIVATE_ADDRESSES",
-        "Which addresses besides public ones may be called for customers: none, loopback, or private, which is both. Link-local and metadata addresses are never called.",
-        "none, loopback or private", Value("loopback")).live(Value("none"));
+        "Which addresses besides public ones may be called for customers: none, loopback, or private, which is both. In test mode http is good too unless it is none. Link-local and metadata addresses are never called.",
+        "none, loopback or private", Derived("loopback where BURSAR_BIND is a loopback address, else none")).live(Value("none"));
     WEBHOOK_TIMEOUT_MS = open("BURSAR_WEBHOOK_TIMEOUT_MS",
         "Milliseconds that the receiver of a webhook may take to answer.",
         "a whole number from 100 to 60000", Value("15000"));

@@ -17,6 +17,8 @@ pub enum EventError {
     TooMany,
     #[error("the receiver has said that it is gone for good")]
     Disabled,
+    #[error("other events are being sent again")]
+    ReplayUnderWay,
     #[error("the URL cannot be called: {0}")]
     Url(#[from] UrlFault),
     #[error("a secret cannot be read")]

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all, ready};
+use sqlx::PgConnection;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::ground::{Amount, BookId, LotId, WebhookId};
 use crate::ledger::{
-    Annexes, Command, CommandIdentity, Decision, Desk, Engine, Fault, Outcome, SubmitError, Wants,
+    Annex, Annexes, Command, CommandIdentity, Decision, Desk, Engine, Fault, SubmitError, Wants,
 };
 
 use super::{EventError, Events, store};
@@ -22,8 +24,9 @@ use super::{EventError, Events, store};
 const NOTICE: TimeDelta = TimeDelta::days(7);
 /// How often lots are looked at again that would have been passed by: one granted for a shorter time.
 const AGAIN: TimeDelta = TimeDelta::hours(1);
-/// How many webhooks, or lots, are looked at in a step.
-const LOOK_MAX: i64 = 500;
+/// How many webhooks, or lots, are looked at in a step: so few that the ledger's queue keeps room for
+/// everybody else.
+const LOOK_MAX: i64 = 32;
 
 /// Looks for such events.
 #[derive(Clone)]
@@ -68,7 +71,9 @@ impl Command for LowBalance {
         CommandIdentity::of_effect(&format!("webhook:{}:low-balance:{}", self.webhook, self.times))
     }
 
-    fn want(&self, _: &mut Wants, _: &mut Annexes) {}
+    fn want(&self, _: &mut Wants, annexes: &mut Annexes) {
+        annexes.of::<ToldRows>();
+    }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let available = desk.book.available();
@@ -76,7 +81,28 @@ impl Command for LowBalance {
             return Ok(Decision::nothing_due());
         }
         desk.book.emit("balance.low", self.webhook.0);
+        desk.annexes.of::<ToldRows>().0.push(((self.account, self.webhook), self.times));
         Ok(Decision::accept(&serde_json::json!({ "available": available })))
+    }
+}
+
+/// What a batch tells of low balances: written with the events, so that neither is without the other.
+#[derive(Default)]
+struct ToldRows(Vec<(store::Key, i32)>);
+
+impl Annex for ToldRows {
+    /// The identity of the command says how often it had been told, so that nothing need be read.
+    fn read<'a>(&'a mut self, _: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        async move { if self.0.is_empty() { Ok(()) } else { store::write_told(tx, &self.0).await } }
+            .boxed()
+    }
+
+    fn changes(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -128,19 +154,22 @@ impl Watcher {
     async fn look_at_balances(&self, place: &mut Place) -> Result<bool, EventError> {
         let pool = &self.events.pool;
         let looked = store::thresholds(pool, place.webhook, LOOK_MAX).await?;
+        let (mut low, mut enough) = (Vec::new(), Vec::new());
         for Threshold { key, limit, available, told, times } in &looked {
             let (account, webhook) = *key;
-            let low = available < limit;
-            if low == *told {
-                continue;
-            }
-            if low {
-                let command = LowBalance { account, webhook, limit: *limit, times: *times };
-                if !self.submit(command).await?.is_some_and(|outcome| outcome.accepted) {
-                    continue;
+            match (available < limit, told) {
+                (true, false) => {
+                    low.push(LowBalance { account, webhook, limit: *limit, times: *times });
                 }
+                (false, true) => enough.push((*key, *times)),
+                (true, true) | (false, false) => {}
             }
-            store::tell_balance(pool, *key, low, *times).await?;
+        }
+        if !enough.is_empty() {
+            store::write_enough(pool, &enough).await?;
+        }
+        if !self.submit_all(low).await? {
+            return Ok(false);
         }
         let last = looked.last().filter(|_| is_full(looked.len()));
         place.webhook = last.map_or(store::FIRST, |one| one.key);
@@ -162,11 +191,8 @@ impl Watcher {
         let ids: Vec<_> = commands.iter().map(|c| (c.account, c.identity().command)).collect();
         let told = store::decided(&self.events.pool, &ids).await?;
         let fresh = commands.into_iter().filter(|c| !told.contains(&c.identity().command));
-        for outcome in join_all(fresh.map(|command| self.submit(command))).await {
-            // What did not fit into the queue stays for the same place the next time.
-            if outcome?.is_none() {
-                return Ok(false);
-            }
+        if !self.submit_all(fresh).await? {
+            return Ok(false);
         }
         if let Some((_, lot, expires_at)) = lots.last() {
             place.lot = (*expires_at, lot.0);
@@ -174,13 +200,30 @@ impl Watcher {
         Ok(is_full(lots.len()))
     }
 
-    /// None when the queue is full.
-    async fn submit(&self, command: impl Command) -> Result<Option<Outcome>, EventError> {
-        match self.engine.submit(Arc::new(command)).await {
-            Ok(outcome) => Ok(Some(outcome)),
-            Err(SubmitError::Overloaded) => Ok(None),
-            Err(error) => Err(error.into()),
+    /// Submits commands together. False when some did not fit into the queue: they come again from the
+    /// same place. One that the ledger cannot carry out is left out, and stops none of the others.
+    async fn submit_all<C: Command>(
+        &self,
+        commands: impl IntoIterator<Item = C>,
+    ) -> Result<bool, EventError> {
+        let submitted = commands.into_iter().map(|command| async {
+            let account = command.book();
+            (account, self.engine.submit(Arc::new(command)).await)
+        });
+        let mut all = true;
+        for (account, outcome) in join_all(submitted).await {
+            match outcome {
+                Ok(_) => {}
+                Err(SubmitError::Overloaded) => all = false,
+                Err(error @ (SubmitError::Unavailable | SubmitError::Restored)) => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    tracing::error!(%account, %error, "an account is not told what it should be");
+                }
+            }
         }
+        Ok(all)
     }
 }
 

@@ -14,6 +14,8 @@ use super::{Event, EventError, Kind, WebhookSecret, store};
 const ROTATION: TimeDelta = TimeDelta::hours(24);
 /// How many events are looked through for one page of a single type.
 const SEARCH_MAX: i64 = 10_000;
+/// How far deliveries are counted: more than this many is many.
+const COUNT_MAX: i64 = 100_001;
 
 /// The verbs of this floor.
 #[derive(Clone)]
@@ -88,7 +90,8 @@ pub struct Delivery {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// The HTTP status of the last answer.
     pub last_status: Option<i16>,
-    /// Why there was no answer.
+    /// Why there was no answer: `not_allowed` (the address may not be called), `dns`, `refused`, `tls`,
+    /// `timeout` or `lost`; `too_old` or `disabled` when it was given up without one.
     pub last_error: Option<String>,
     /// When it was delivered or given up.
     pub ended_at: Option<DateTime<Utc>>,
@@ -105,7 +108,7 @@ pub struct Replay {
     pub to_seq: Option<i64>,
 }
 
-/// What waits and what was given up, over all accounts.
+/// What waits and what was given up, over all accounts; each counted up to 100,001.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub pending: i64,
@@ -123,6 +126,26 @@ impl Events {
         cipher: Option<SecretCipher>,
     ) -> Self {
         Self { pool, clock, entropy, caller, cipher: cipher.map(Arc::new) }
+    }
+
+    /// The same on other connections.
+    #[must_use]
+    pub fn on(&self, pool: PgPool) -> Self {
+        Self { pool, ..self.clone() }
+    }
+
+    /// Whether the secrets that are kept can be read with the key that is configured. One is tried, and
+    /// of all others it is looked with which key they were sealed.
+    pub async fn check_key(&self) -> Result<(), EventError> {
+        let Some(cipher) = self.cipher.as_ref() else { return Ok(()) };
+        let mut kept = store::sealed_otherwise(&self.pool, cipher.key_id()).await?;
+        if kept.is_none() {
+            kept = store::any_sealed(&self.pool).await?;
+        }
+        if let Some((id, sealed)) = kept {
+            WebhookSecret::open(cipher, id, &sealed)?;
+        }
+        Ok(())
     }
 
     /// The events of an account after one, oldest first. What has been read once never changes, and
@@ -194,11 +217,13 @@ impl Events {
 
     /// Deletes a webhook, what waits for it and what is known of it.
     pub async fn delete(&self, account: BookId, id: WebhookId) -> Result<(), EventError> {
-        let deleted = store::delete_webhook(&self.pool, account, id).await?;
+        let at = self.clock.now();
+        let deleted = store::delete_webhook(&self.pool, (account, id), at).await?;
         if deleted { Ok(()) } else { Err(EventError::WebhookUnknown) }
     }
 
-    /// Gives a webhook a new secret, shown this once. The old one signs too for a day.
+    /// Gives a webhook a new secret, shown this once. The one before it signs too for a day, and while
+    /// it does, another new secret takes the place of the new one only.
     pub async fn rotate(
         &self,
         account: BookId,
@@ -209,7 +234,7 @@ impl Events {
         let sealed = secret.seal(cipher, id, self.entropy.as_ref());
         let at = self.clock.now();
         let until = at.checked_add_signed(ROTATION).unwrap_or(at);
-        let rotated = store::rotate_secret(&self.pool, account, id, &sealed, until).await?;
+        let rotated = store::rotate_secret(&self.pool, account, id, &sealed, (at, until)).await?;
         rotated.map(|webhook| (webhook, secret)).ok_or(EventError::WebhookUnknown)
     }
 
@@ -232,7 +257,8 @@ impl Events {
     }
 
     /// Sends events again, whatever became of them, as far as the webhook wants their types. Returns
-    /// the first and the last; none when there are no such events.
+    /// the first and the last; none when there are no such events. While that is under way, the same
+    /// may be asked again, and nothing else.
     pub async fn replay(
         &self,
         account: BookId,
@@ -253,12 +279,27 @@ impl Events {
         if from > to {
             return Ok(None);
         }
-        store::begin_replay(&self.pool, account, id, (from, to)).await?;
-        Ok(Some((from, to)))
+        // One that ends in between leaves its place.
+        for _ in 0..3 {
+            if store::begin_replay(&self.pool, account, id, (from, to)).await? {
+                return Ok(Some((from, to)));
+            }
+            let running = store::replay_under_way(&self.pool, account, id).await?;
+            // Without a last one, what came meanwhile makes it no other wish.
+            let same = |running: &(i64, i64)| {
+                *running == (from, to) || running.0 == from && replay.to_seq.is_none()
+            };
+            match running {
+                Some(running) if same(&running) => return Ok(Some(running)),
+                Some(_) => return Err(EventError::ReplayUnderWay),
+                None => {}
+            }
+        }
+        Err(EventError::ReplayUnderWay)
     }
 
     /// What waits and what was given up.
     pub async fn standing(&self) -> Result<Standing, EventError> {
-        Ok(store::standing(&self.pool, self.clock.now()).await?)
+        Ok(store::standing(&self.pool, self.clock.now(), COUNT_MAX).await?)
     }
 }

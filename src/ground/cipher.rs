@@ -32,6 +32,11 @@ impl SecretCipher {
         Self { key: LessSafeKey::new(key), id }
     }
 
+    /// Which key it is, as the first byte of what it seals says. Another key has another id, as a rule.
+    pub const fn key_id(&self) -> u8 {
+        self.id
+    }
+
     /// Seals a secret that belongs to something with these bytes.
     pub fn seal(&self, secret: &[u8], owner: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = entropy.array();

@@ -229,6 +229,9 @@ codes! {
     WebhookDisabled: "webhook_disabled", 409, false, "create_webhook", "/api/v1/webhooks",
         "The webhook is disabled",
         "Its receiver answered 410; delete it and make another.";
+    ReplayUnderWay: "replay_under_way", 409, true, "retry_later", "",
+        "Other events are being sent again",
+        "Wait until those have been queued, and send it again.";
     ModeMismatch: "mode_mismatch", 409, false, "use_other_key", "",
         "Test and live do not mix",
         "Use a key and a network of this service's mode (Bursar-Mode).";

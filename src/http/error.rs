@@ -99,6 +99,7 @@ impl From<EventError> for Problem {
             EventError::NoCipher => say(Code::WebhooksUnavailable),
             EventError::TooMany => say(Code::TooManyWebhooks),
             EventError::Disabled => say(Code::WebhookDisabled),
+            EventError::ReplayUnderWay => say(Code::ReplayUnderWay),
             EventError::Url(_) => say(Code::ValidationFailed).field("url"),
             EventError::Secret(_) => Self::fault(Code::Internal, &error),
             EventError::Ledger(submit) => submit.clone().into(),

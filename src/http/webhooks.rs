@@ -22,8 +22,8 @@ use crate::http::{Code, Problem};
     "url": "https://agent.example.com/bursar", "types": ["charge.captured", "result.released"],
 }))]
 pub struct WebhookRequest {
-    /// What is called: https, at a public address, without credentials and fragment. In test mode http
-    /// and this machine are good too, unless the operator has set it otherwise.
+    /// What is called: https, at a public address, without credentials and fragment. Where the service
+    /// runs in test mode and for its own machine alone, http and that machine are good too.
     #[schema(min_length = 1, max_length = 2048)]
     pub url: String,
     /// The types of events that are sent; all, new types too, when there is no list.
@@ -200,6 +200,8 @@ pub async fn delete_webhook(
 /// Give a webhook a new secret
 ///
 /// It is shown this once. The one before it signs too for 24 hours: `webhook-signature` then has both.
+/// Asked again within that time, the newest takes the place of the new one, and the one from before the
+/// first rotation goes on signing.
 #[utoipa::path(
     tag = "events",
     security(("api_key" = [])),
@@ -254,7 +256,8 @@ pub async fn list_deliveries(
 /// Send events again
 ///
 /// Whatever became of them, also those from before the webhook was made; of the types that it is for.
-/// Each comes under the id that it has always had. Asking twice is harmless.
+/// Each comes under the id that it has always had. Asking the same twice is harmless; anything else is
+/// refused with `replay_under_way` until all of it has been queued.
 #[utoipa::path(
     tag = "events",
     security(("api_key" = [])),

@@ -92,8 +92,8 @@ fn of_v6(address: Ipv6Addr) -> AddressKind {
         [0, 0, 0, 0, 0, 0] if (g, h) == (0, 1) => Loopback,
         // Mapped, and translated by NAT64.
         [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => of_v4(v4),
-        // Amazon's metadata service.
-        [0xfd00, 0x0ec2, ..] => Never,
+        // Metadata services in the private range: Amazon's, Google's and Oracle's.
+        [0xfd00, 0x0ec2 | 0x00c1, ..] | [0xfd20, 0x00ce, ..] => Never,
         [0xfc00..=0xfdff, ..] => Private,
         // Protocol assignments with Teredo, documents, 6to4 and documents again.
         [0x2001, 0..=0x01ff, ..]
@@ -134,7 +134,8 @@ mod tests {
                  203.0.113.9 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 :: ::2 \
                  ::127.0.0.1 ::ffff:169.254.169.254 ::ffff:0.0.0.0 ::ffff:0:1.1.1.1 \
                  64:ff9b::169.254.169.254 64:ff9b:1::1 100::1 2001::1 2001:1ff::1 2001:db8::1 \
-                 2002:7f00:1:: 3fff::1 4000::1 5f00::1 fd00:ec2::254 fe80::1 febf::1 fec0::1 \
+                 2002:7f00:1:: 3fff::1 4000::1 5f00::1 fd00:ec2::254 fd20:ce::254 \
+                 fd00:c1::a9fe:a9fe fe80::1 febf::1 fec0::1 \
                  ff02::1 ff0e::1",
             ),
         ] {

@@ -1,17 +1,20 @@
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response, Url, redirect, retry};
+use tokio::sync::Semaphore;
 
 use super::Reach;
 
 /// How long looking up a host and connecting to it may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many hosts are looked up at once: each takes a thread.
+const LOOKUPS_MAX: usize = 64;
 /// The longest URL.
 const URL_BYTES_MAX: usize = 2048;
 
@@ -32,19 +35,37 @@ pub enum UrlFault {
     Address,
 }
 
-/// Why there was no answer. The address is left out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why there was no answer, as a class: nothing of what others said is in it, and no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The URL, or an address that its host has, may not be called.
     #[error("not called: {0}")]
-    Refused(#[from] UrlFault),
+    NotAllowed(#[from] UrlFault),
+    #[error("the host was not found")]
+    Dns,
     /// There was no connection, so nothing was sent.
-    #[error("no connection: {0}")]
-    NotSent(String),
+    #[error("no connection")]
+    Refused,
+    #[error("no trusted encryption")]
+    Tls,
     #[error("no answer in time")]
     TimedOut,
-    #[error("connection lost: {0}")]
-    Lost(String),
+    #[error("the connection was lost")]
+    Lost,
+}
+
+impl CallError {
+    /// Its word, for whoever chose the address.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotAllowed(_) => "not_allowed",
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::TimedOut => "timeout",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// A client for such calls.
@@ -66,7 +87,10 @@ impl Caller {
             // Each call looks the host up anew.
             .pool_max_idle_per_host(0)
             .no_proxy()
-            .dns_resolver(Arc::new(Guarded(reach)))
+            .dns_resolver(Arc::new(Guarded {
+                reach,
+                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            }))
             .user_agent(concat!("bursar/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client, reach, http })
@@ -111,21 +135,36 @@ impl Caller {
 
 /// Looks hosts up and lets only addresses through that may be called. One that may not spoils the
 /// others: who answers with both is up to no good.
-struct Guarded(Reach);
+struct Guarded {
+    reach: Reach,
+    lookups: Arc<Semaphore>,
+}
+
+/// The host has no address, or nobody said so in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the host was not found")]
+struct NotFound;
 
 impl Resolve for Guarded {
+    /// A lookup that has begun cannot be broken off, and goes on when its caller has given up. So the
+    /// permit is the lookup's, and not the caller's.
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let (reach, lookups) = (self.reach, self.lookups.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            guard(reach, found.collect())
+            let permit = lookups.acquire_owned().await?;
+            let found = tokio::task::spawn_blocking(move || {
+                let found = (name.as_str(), 0).to_socket_addrs().map(Vec::from_iter);
+                drop(permit);
+                found
+            });
+            guard(reach, found.await?.map_err(|_| NotFound)?)
         })
     }
 }
 
 fn guard(reach: Reach, found: Vec<SocketAddr>) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
     if found.is_empty() {
-        return Err(Box::new(io::Error::new(io::ErrorKind::NotFound, "the host has no address")));
+        return Err(Box::new(NotFound));
     }
     if !found.iter().all(|address| reach.allows(address.ip())) {
         return Err(Box::new(UrlFault::Address));
@@ -137,17 +176,25 @@ fn said(error: &reqwest::Error) -> CallError {
     let first: Option<&(dyn Error + 'static)> = error.source();
     let chain = || std::iter::successors(first, |cause: &&(dyn Error + 'static)| (*cause).source());
     if let Some(fault) = chain().find_map(|cause| cause.downcast_ref::<UrlFault>()) {
-        return CallError::Refused(*fault);
-    }
-    // The innermost error says what happened and not to which address.
-    let cause = chain().last().map_or_else(|| "the call failed".to_owned(), ToString::to_string);
-    if error.is_timeout() {
+        CallError::NotAllowed(*fault)
+    } else if chain().any(|cause| cause.is::<NotFound>()) {
+        CallError::Dns
+    } else if error.is_timeout() {
         CallError::TimedOut
+    } else if chain().any(is_of_tls) {
+        CallError::Tls
     } else if error.is_connect() {
-        CallError::NotSent(cause)
+        CallError::Refused
     } else {
-        CallError::Lost(cause)
+        CallError::Lost
     }
+}
+
+/// An I/O error leaves out what it was made of when it is asked for its source, and may have been made
+/// of another one.
+fn is_of_tls(cause: &(dyn Error + 'static)) -> bool {
+    let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<rustls::Error>() || inside.is_some_and(|inside| is_of_tls(inside))
 }
 
 #[cfg(test)]
@@ -218,6 +265,38 @@ mod tests {
         let caller = caller(Reach::Public, true);
         let called =
             caller.post("http://localhost/", HeaderMap::new(), String::new(), CONNECT_TIMEOUT);
-        assert_eq!(called.await.map(|_| ()), Err(CallError::Refused(UrlFault::Address)));
+        assert_eq!(called.await.map(|_| ()), Err(CallError::NotAllowed(UrlFault::Address)));
+    }
+
+    /// What anybody may say is a word of ours.
+    #[tokio::test]
+    async fn why_there_was_no_answer_is_a_class() {
+        let caller = caller(Reach::Loopback, true);
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap().port();
+        let (mute_port, rude_port, closed_port) = (port(&mute), port(&rude), port(&closed));
+        drop(closed);
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            loop {
+                let (mut stream, _) = rude.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 64]).await;
+                let _ = stream.write_all(b"go away <script>\r\n\r\n").await;
+            }
+        });
+        for (url, word) in [
+            (format!("http://127.0.0.1:{closed_port}/"), "refused"),
+            (format!("http://127.0.0.1:{mute_port}/"), "timeout"),
+            (format!("http://127.0.0.1:{rude_port}/"), "lost"),
+            (format!("https://127.0.0.1:{rude_port}/"), "tls"),
+            ("http://nobody.invalid/".to_owned(), "dns"),
+            ("http://10.0.0.1/".to_owned(), "not_allowed"),
+        ] {
+            let timeout = Duration::from_millis(if word == "timeout" { 300 } else { 4000 });
+            let called = caller.post(&url, HeaderMap::new(), "{}".to_owned(), timeout).await;
+            assert_eq!(called.map(|_| ()).unwrap_err().word(), word, "{url}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -8,7 +8,8 @@ use crate::ground::Entropy;
 use super::ManagedError;
 
 /// The key that encrypts secrets in a managed database: made once, and kept beside the data, readable
-/// for nobody else. It is good against a copy of the database, not against whoever reads this machine.
+/// for nobody else. It is good against a copy of the database, not against whoever reads this machine,
+/// and in no backup of the database.
 pub(super) fn keep(dir: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], ManagedError> {
     let path = dir.join("secret.key");
     match fs::read(&path) {
@@ -26,7 +27,9 @@ pub(super) fn keep(dir: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], Manage
                 .mode(0o600)
                 .open(&fresh)
                 .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
-                .and_then(|()| fs::rename(&fresh, &path));
+                .and_then(|()| fs::rename(&fresh, &path))
+                // The name must outlive a crash too: what is sealed with a lost key is lost.
+                .and_then(|()| File::open(dir).and_then(|dir| dir.sync_all()));
             written.map_err(ManagedError::io("write", &path))?;
             Ok(key)
         }

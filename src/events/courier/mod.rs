@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::ground::SecretCipher;
+use crate::ledger::is_restored;
 
 use super::store::{self, Key};
 use super::{EventError, Events};
@@ -23,11 +24,13 @@ use turn::Turn;
 
 /// How many webhooks are looked at in a step.
 const LOOK_MAX: usize = 1000;
-/// How many events of one webhook become deliveries in a step.
-const SPREAD_MAX: i64 = 200;
+/// How many events of one webhook become deliveries in a step, and up to how many that wait.
+const PORTION: store::Portion = store::Portion { events_max: 200, pending_max: 5000 };
 /// How many webhooks are sent to at once. Each may have several requests under way.
 const TURNS_MAX: usize = 32;
-/// How many deliveries are forgotten, or given up, in a step.
+/// How many of them may be of one account.
+const TURNS_PER_BOOK_MAX: i64 = 2;
+/// How many deliveries are forgotten, given up or cleared in a step.
 const FORGET_MAX: i64 = 1000;
 /// How long a delivery waits until it is given up, however few attempts it had: an address that is
 /// away gets fewer, because it is given a rest after each.
@@ -56,11 +59,11 @@ impl Default for CourierSettings {
 }
 
 impl CourierSettings {
-    /// How long a webhook is claimed: a turn takes at most half of it.
+    /// How long a webhook is claimed: as long as a turn may take that begins its last wave at its very
+    /// end, and a little to write down what came of it.
     fn lease(&self) -> TimeDelta {
-        let waves = u32::try_from(turn::PAGE / turn::AT_ONCE).unwrap_or(u32::MAX);
-        let page = self.timeout.saturating_mul(waves).saturating_add(Duration::from_secs(3));
-        TimeDelta::from_std(page.saturating_mul(2)).unwrap_or(TimeDelta::MAX)
+        let turn = turn::TURN_MAX.saturating_add(self.timeout).saturating_add(turn::MARK_WITHIN);
+        TimeDelta::from_std(turn).unwrap_or(TimeDelta::MAX)
     }
 }
 
@@ -75,15 +78,20 @@ pub struct Courier {
 }
 
 impl Courier {
+    /// A courier, on connections of its own: whoever asks the API does not wait for it.
     pub fn new(events: Events, settings: CourierSettings) -> Self {
         let place = Arc::new(Mutex::new(store::FIRST));
         Self { events, settings, place, turns: Arc::new(Semaphore::new(TURNS_MAX)) }
     }
 
-    /// Takes up what there is to deliver, and says whether there may be more. Without a key for
-    /// secrets nothing can be signed, and so nothing is done.
+    /// Takes up what there is to deliver, and says whether there is more than fitted into a step.
+    /// Without a key for secrets nothing can be signed, and after a restore nobody knows yet what has
+    /// happened: then nothing is done.
     pub async fn step(&self) -> Result<bool, EventError> {
         let Some(cipher) = self.events.cipher.clone() else { return Ok(false) };
+        if is_restored(&self.events.pool).await? {
+            return Ok(false);
+        }
         let at = self.events.clock.now();
         let spread = self.spread(at).await?;
         let claimed = self.claim(&cipher, at).await?;
@@ -99,19 +107,20 @@ impl Courier {
         let keys = |wanted: fn(&store::Looked) -> bool| -> Vec<Key> {
             looked.iter().filter(|one| wanted(one)).map(|one| one.key).collect()
         };
-        let (behind, replays) = (keys(|one| one.behind), keys(|one| one.replays));
-        for some in behind.chunks(50) {
-            store::spread(pool, some, SPREAD_MAX, at).await?;
+        let mut more = false;
+        for some in keys(|one| one.behind).chunks(50) {
+            more |= store::spread(pool, some, PORTION, at).await?;
         }
-        for some in replays.chunks(50) {
-            store::spread_again(pool, some, SPREAD_MAX, at).await?;
+        for some in keys(|one| one.replays).chunks(50) {
+            more |= store::spread_again(pool, some, PORTION, at).await?;
         }
         let last = looked.last().filter(|_| looked.len() >= LOOK_MAX);
         *place = last.map_or(store::FIRST, |one| one.key);
-        Ok(last.is_some() || !behind.is_empty() || !replays.is_empty())
+        Ok(last.is_some() || more)
     }
 
-    /// Claims as many webhooks as there is room for, and begins their turns.
+    /// Claims as many webhooks as there is room for, and begins their turns. Says whether the room was
+    /// used up.
     async fn claim(
         &self,
         cipher: &Arc<SecretCipher>,
@@ -123,8 +132,9 @@ impl Courier {
         }
         let lease_end = at.checked_add_signed(self.settings.lease()).unwrap_or(at);
         let limit = i64::try_from(room).unwrap_or(1);
-        let claimed = store::claim(&self.events.pool, at, lease_end, limit).await?;
-        let any = !claimed.is_empty();
+        let limits = (limit, TURNS_PER_BOOK_MAX);
+        let claimed = store::claim(&self.events.pool, at, lease_end, limits).await?;
+        let full = claimed.len() >= room;
         for webhook in claimed {
             let turn = Turn {
                 events: self.events.clone(),
@@ -141,16 +151,21 @@ impl Courier {
                 drop(permit);
             });
         }
-        Ok(any)
+        Ok(full)
     }
 
-    /// Gives up what has waited too long, and forgets what is over. Says whether there is more.
+    /// Gives up what has waited too long, clears what has ended and forgets what is over. Says whether
+    /// there is more. Without a key nothing was tried, and so nothing is given up.
     pub async fn forget_old(&self) -> Result<bool, EventError> {
         let (pool, at) = (&self.events.pool, self.events.clock.now());
         let before = |age| at.checked_sub_signed(age).unwrap_or(at);
-        let given_up = store::give_up(pool, before(WAIT_MAX), at, FORGET_MAX).await?;
+        let given_up = match self.events.cipher {
+            Some(_) => store::give_up(pool, before(WAIT_MAX), at, FORGET_MAX).await?,
+            None => 0,
+        };
+        let cleared = store::clear(pool, at, FORGET_MAX).await?;
         let forgotten = store::forget(pool, before(KEPT), at, FORGET_MAX).await?;
-        Ok(given_up.max(forgotten) >= FORGET_MAX.unsigned_abs())
+        Ok(cleared || given_up.max(forgotten) >= FORGET_MAX.unsigned_abs())
     }
 
     /// Waits for the turns under way, though not for long: what is cut off is sent again.

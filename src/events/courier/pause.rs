@@ -6,6 +6,8 @@ use crate::ground::Entropy;
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The longest rest that a receiver may ask for.
+const ASKED_MAX: Duration = Duration::from_secs(3600);
 
 /// When to try again after so many attempts: four times as long after each, give or take a tenth, so
 /// that what failed at the same time does not come back at the same time.
@@ -26,6 +28,16 @@ pub(super) fn again_at(
 pub(super) fn rest_until(at: DateTime<Utc>, backoff: Duration, failures: i32) -> DateTime<Utc> {
     let times = 2_u32.saturating_pow(u32::try_from(failures.saturating_sub(1)).unwrap_or(0));
     later(at, backoff.saturating_mul(times.min(12)))
+}
+
+/// Until when a receiver asks not to be called: by seconds or by a date, and an hour at the most.
+pub(super) fn asked_until(at: DateTime<Utc>, retry_after: &str) -> Option<DateTime<Utc>> {
+    let text = retry_after.trim();
+    let until = match text.parse::<u32>() {
+        Ok(seconds) => later(at, Duration::from_secs(seconds.into())),
+        Err(_) => DateTime::parse_from_rfc2822(text).ok()?.to_utc(),
+    };
+    Some(until.clamp(at, later(at, ASKED_MAX)))
 }
 
 fn later(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
@@ -55,5 +67,26 @@ mod tests {
         let rests =
             [1, 2, 3, 4, 5, i32::MAX].map(|n| (rest_until(at, backoff, n) - at).num_seconds());
         assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
+    }
+
+    #[test]
+    fn a_receiver_asks_for_an_hour_at_most() {
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let asked = |text: &str| asked_until(at, text).map(|until| (until - at).num_seconds());
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            (" 30 ", Some(30)),
+            ("4000000000", Some(3600)),
+            ("Fri, 15 Jan 2027 08:01:00 GMT", Some(60)),
+            ("Fri, 15 Jan 2077 08:01:00 GMT", Some(3600)),
+            ("Fri, 15 Jan 1999 08:01:00 GMT", Some(0)),
+            ("-1", None),
+            ("99999999999999999999", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(asked(text), seconds, "{text:?}");
+        }
     }
 }

@@ -1,21 +1,26 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
+use futures_util::future::join_all;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 
 use crate::events::store::{self, Claimed, Due, Mark, Release};
 use crate::events::{CourierSettings, EventError, Events, WebhookSecret};
 use crate::ground::{CipherError, SecretCipher};
 use crate::outbound::CallError;
 
-use super::pause::{again_at, rest_until};
+use super::pause::{again_at, asked_until, rest_until};
 
-/// How many deliveries are read at a time.
-pub(super) const PAGE: usize = 32;
-/// How many of them are under way at once.
-pub(super) const AT_ONCE: usize = 8;
+/// How many deliveries are under way at once. All of a wave are written down together.
+const WAVE: usize = 8;
+/// For how long waves are begun: then it is somebody else's turn.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(5);
+/// How long it may take to write down what came of a wave.
+pub(super) const MARK_WITHIN: Duration = Duration::from_secs(5);
+/// How often that is tried, and the pause between.
+const MARK_TRIES: u32 = 3;
+const MARK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends what is due to one webhook, as long as it answers.
 pub(super) struct Turn {
@@ -27,24 +32,46 @@ pub(super) struct Turn {
     pub(super) lease_end: DateTime<Utc>,
 }
 
-/// What an attempt says of the receiver, the worst last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Heard {
-    /// It is there, whatever it thinks of the event.
-    Answer,
-    /// It is away or overloaded, and is left alone for a while.
-    Away,
+/// What was answered to one attempt.
+struct Answer {
+    status: u16,
+    /// Until when the receiver wants to be left alone.
+    not_before: Option<DateTime<Utc>>,
+}
+
+/// What a wave says of the receiver.
+#[derive(Default)]
+struct Heard {
+    /// It took an event.
+    took: bool,
     /// It is gone for good.
-    Gone,
+    gone: bool,
+    /// Until when it wants to be left alone.
+    not_before: Option<DateTime<Utc>>,
+}
+
+impl Heard {
+    fn of<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Self {
+        answers.into_iter().fold(Self::default(), |heard, answer| Self {
+            took: heard.took || (200..300).contains(&answer.status),
+            gone: heard.gone || answer.status == 410,
+            not_before: heard.not_before.max(answer.not_before),
+        })
+    }
+
+    /// Whether more may be sent at once.
+    fn goes_on(&self) -> bool {
+        self.took && !self.gone && self.not_before.is_none()
+    }
 }
 
 impl Turn {
     pub(super) async fn run(self) {
         let (book, id) = self.webhook.key;
         match self.deliver_all().await {
-            Ok(Heard::Gone) => tracing::warn!(webhook.id = %id, account = %book,
+            Ok(true) => tracing::warn!(webhook.id = %id, account = %book,
                 "a webhook answered 410 and is disabled"),
-            Ok(Heard::Answer | Heard::Away) => {}
+            Ok(false) => {}
             // The lease ends by itself, and then it is tried again.
             Err(error) => {
                 tracing::warn!(webhook.id = %id, %error, cause = ?error, "a turn broke off");
@@ -52,37 +79,42 @@ impl Turn {
         }
     }
 
-    /// Sends page by page while the receiver answers, and gives the webhook back before the lease
-    /// ends.
-    async fn deliver_all(&self) -> Result<Heard, EventError> {
+    /// Sends wave by wave while the receiver takes what it is sent, and gives the webhook back before
+    /// the lease ends. Whoever took nothing the last time gets one event first. Says whether the
+    /// receiver is gone for good.
+    async fn deliver_all(&self) -> Result<bool, EventError> {
         let (pool, key) = (&self.events.pool, self.webhook.key);
         let secrets = self.secrets()?;
-        let half = self.lease_end.signed_duration_since(self.began) / 2;
+        let mut failures = self.webhook.failures;
         let heard = loop {
-            let limit = i64::try_from(PAGE).unwrap_or(1);
-            let page = store::due(pool, key, self.events.clock.now(), limit).await?;
-            let full = page.len() >= PAGE;
-            let heard = self.deliver(&page, &secrets).await?;
-            let late = self.events.clock.now().signed_duration_since(self.began) >= half;
-            if heard != Heard::Answer || !full || late {
-                break heard;
+            let size = if failures > 0 { 1 } else { WAVE };
+            let limit = i64::try_from(size).unwrap_or(1);
+            let due = store::due(pool, key, self.events.clock.now(), limit).await?;
+            if due.is_empty() {
+                break None;
+            }
+            let heard = self.deliver(&due, &secrets).await?;
+            failures = if heard.took { 0 } else { failures.saturating_add(1) };
+            if !heard.goes_on() || due.len() < size || self.is_over() {
+                break Some(heard);
             }
         };
         let at = self.events.clock.now();
-        let (not_before, failures) = match heard {
-            Heard::Answer => (at, 0),
-            Heard::Away => {
-                let failures = self.webhook.failures.saturating_add(1);
-                (rest_until(at, self.settings.backoff, failures), failures)
-            }
-            Heard::Gone => {
-                store::disable(pool, key, at).await?;
-                return Ok(heard);
-            }
-        };
+        let heard = heard.unwrap_or(Heard { took: true, ..Heard::default() });
+        if heard.gone {
+            store::disable(pool, key, at).await?;
+            return Ok(true);
+        }
+        let rest = if heard.took { at } else { rest_until(at, self.settings.backoff, failures) };
+        let not_before = heard.not_before.map_or(rest, |asked| asked.max(rest));
         let release = Release { lease_end: self.lease_end, not_before, failures };
         store::release(pool, key, &release).await?;
-        Ok(heard)
+        Ok(false)
+    }
+
+    fn is_over(&self) -> bool {
+        let taken = self.events.clock.now().signed_duration_since(self.began);
+        taken.to_std().is_ok_and(|taken| taken >= TURN_MAX)
     }
 
     /// The secrets that sign now, the present one first.
@@ -94,60 +126,58 @@ impl Turn {
         sealed.map(|sealed| WebhookSecret::open(&self.cipher, *id, sealed)).collect()
     }
 
-    /// Sends a page, several at once. When one finds nobody there, no more are begun.
-    async fn deliver(&self, page: &[Due], secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
-        let mut rest = page.iter();
-        let first = rest.by_ref().take(AT_ONCE);
-        let mut sent: FuturesUnordered<_> = first.map(|due| self.attempt(due, secrets)).collect();
-        let mut worst = Heard::Answer;
-        while let Some(heard) = sent.next().await {
-            worst = worst.max(heard?);
-            if worst == Heard::Answer
-                && let Some(due) = rest.next()
-            {
-                sent.push(self.attempt(due, secrets));
+    /// Sends a wave, waits for every answer, and writes down what came of all.
+    async fn deliver(&self, wave: &[Due], secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
+        let answers = join_all(wave.iter().map(|due| self.attempt(due, secrets))).await;
+        let at = self.events.clock.now();
+        let marks: Vec<Mark> =
+            wave.iter().zip(&answers).map(|(due, answer)| self.mark(due, answer, at)).collect();
+        let mut tries = 0_u32;
+        while let Err(error) = store::mark(&self.events.pool, self.webhook.key, &marks, at).await {
+            tries = tries.saturating_add(1);
+            if tries >= MARK_TRIES {
+                return Err(error.into());
             }
+            tokio::time::sleep(MARK_PAUSE).await;
         }
-        Ok(worst)
+        Ok(Heard::of(answers.iter().flatten()))
     }
 
-    /// Sends one event and writes down what came of it. The status alone counts: of the answer's body
-    /// nothing is read.
-    async fn attempt(&self, due: &Due, secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
+    /// Sends one event. The status and how long the receiver wants to be left alone count: of the
+    /// answer's body nothing is read.
+    async fn attempt(&self, due: &Due, secrets: &[WebhookSecret]) -> Result<Answer, CallError> {
         let body = serde_json::to_string(&due.event).expect("an event is plain texts and numbers");
         let id = due.event.id.to_string();
         let headers = headers(secrets, &id, self.events.clock.now().timestamp(), &body)
             .expect("ids, numbers and base64 are header values");
-        let called =
-            self.events.caller.post(&self.webhook.url, headers, body, self.settings.timeout).await;
-        let status = called.map(|response| response.status().as_u16());
-        self.mark(due, &status).await?;
-        Ok(match status {
-            Ok(410) => Heard::Gone,
-            Ok(429 | 502..=504) | Err(_) => Heard::Away,
-            Ok(_) => Heard::Answer,
-        })
+        let (url, timeout) = (&self.webhook.url, self.settings.timeout);
+        let response = self.events.caller.post(url, headers, body, timeout).await?;
+        let status = response.status().as_u16();
+        let asked = response.headers().get(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
+        let asked = asked.and_then(|value| value.to_str().ok());
+        let not_before = asked.and_then(|text| asked_until(self.events.clock.now(), text));
+        Ok(Answer { status, not_before })
     }
 
-    async fn mark(&self, due: &Due, called: &Result<u16, CallError>) -> Result<(), EventError> {
-        let at = self.events.clock.now();
+    /// What is written down of an attempt.
+    fn mark(&self, due: &Due, called: &Result<Answer, CallError>, at: DateTime<Utc>) -> Mark {
         let attempts = due.attempts.saturating_add(1);
-        let state = match called {
+        let status = called.as_ref().map(|answer| answer.status);
+        let state = match status {
             Ok(200..=299) => "delivered",
+            Ok(410) => "dead",
             Ok(_) | Err(_) if attempts >= self.settings.attempts_max => "dead",
             Ok(_) | Err(_) => "pending",
         };
         let (backoff, entropy) = (self.settings.backoff, self.events.entropy.as_ref());
-        let error = called.as_ref().err().map(ToString::to_string);
-        let mark = Mark {
+        Mark {
+            seq: due.event.seq,
+            attempts: due.attempts,
             state,
             next_at: (state == "pending").then(|| again_at(at, backoff, attempts, entropy)),
-            status: called.as_ref().ok().and_then(|status| i16::try_from(*status).ok()),
-            error: error.as_deref(),
-            at,
-        };
-        store::mark(&self.events.pool, self.webhook.key, due, &mark).await?;
-        Ok(())
+            status: status.ok().and_then(|status| i16::try_from(status).ok()),
+            error: called.as_ref().err().map(|error| error.word()),
+        }
     }
 }
 

@@ -52,20 +52,30 @@ pub(in crate::events) async fn events(
 }
 
 /// The number of the first event that was recorded at a time or later; one more than there are when
-/// there is none. Time never runs back in a book.
+/// there is none. Time never runs back in a book, so that it is found by halving, each step a lookup by
+/// key.
 pub(in crate::events) async fn first_since(
     pool: &PgPool,
     account: BookId,
     since: DateTime<Utc>,
 ) -> Result<i64, sqlx::Error> {
-    let before = sqlx::query_scalar!(
-        "select seq from outbox where slot = $1 and book_id = $2 and recorded_at < $3
-         order by seq desc limit 1",
+    sqlx::query_scalar!(
+        r#"with recursive search as (
+             select 1::bigint as low, event_seq + 1 as high, 0 as step
+             from book where slot = $1 and book_id = $2
+             union all
+             select case when o.recorded_at < $3 then s.middle + 1 else s.low end,
+               case when o.recorded_at < $3 then s.high else s.middle end, s.step + 1
+             from (select low, high, step, (low + high) / 2 as middle from search
+                   where low < high and step < 64) s
+             cross join lateral (
+               select recorded_at from outbox
+               where slot = $1 and book_id = $2 and seq = s.middle limit 1) o)
+           select coalesce(max(low), 1) as "first!" from search"#,
         account.slot().sql(),
         account.0,
         since
     )
-    .fetch_optional(pool)
-    .await?;
-    Ok(before.unwrap_or(0).saturating_add(1))
+    .fetch_one(pool)
+    .await
 }

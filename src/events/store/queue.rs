@@ -1,4 +1,4 @@
-//! What the courier does: events become deliveries, a webhook is claimed, its deliveries are marked.
+//! What the courier sends: a webhook is claimed, its deliveries are read and marked, it is given back.
 //!
 //! Events are looked up in lateral subqueries with a limit, which have one plan: by their whole key.
 //! The statistics of young tables would let a join read all events of a book for each delivery.
@@ -16,7 +16,7 @@ pub(in crate::events) type Key = (BookId, WebhookId);
 /// Before every webhook.
 pub(in crate::events) const FIRST: Key = (BookId(Uuid::nil()), WebhookId(Uuid::nil()));
 
-/// A webhook, and whether there are events that have not become deliveries.
+/// A webhook, and whether there are events that have not become deliveries and can.
 pub(in crate::events) struct Looked {
     pub(in crate::events) key: Key,
     pub(in crate::events) behind: bool,
@@ -39,12 +39,14 @@ pub(in crate::events) struct Due {
 }
 
 /// What came of an attempt.
-pub(in crate::events) struct Mark<'a> {
-    pub(in crate::events) state: &'a str,
+pub(in crate::events) struct Mark {
+    pub(in crate::events) seq: i64,
+    /// How many attempts there had been before it.
+    pub(in crate::events) attempts: i32,
+    pub(in crate::events) state: &'static str,
     pub(in crate::events) next_at: Option<DateTime<Utc>>,
     pub(in crate::events) status: Option<i16>,
-    pub(in crate::events) error: Option<&'a str>,
-    pub(in crate::events) at: DateTime<Utc>,
+    pub(in crate::events) error: Option<&'static str>,
 }
 
 /// What came of a turn.
@@ -61,8 +63,9 @@ pub(in crate::events) async fn look(
     limit: i64,
 ) -> Result<Vec<Looked>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select w.book_id, w.webhook_id, w.spread_seq < b.event_seq as "behind!",
-             w.replay_seq is not null as "replays!"
+        r#"select w.book_id, w.webhook_id,
+             w.spread_seq < b.event_seq and not w.crowded as "behind!",
+             w.replay_seq is not null and not w.crowded as "replays!"
            from webhook w join book b on b.slot = w.slot and b.book_id = w.book_id
            where w.disabled_at is null and (w.slot, w.book_id, w.webhook_id) > ($1, $2, $3)
            order by w.slot, w.book_id, w.webhook_id limit $4"#,
@@ -81,120 +84,41 @@ pub(in crate::events) async fn look(
     Ok(looked.collect())
 }
 
-fn columns(keys: &[Key]) -> (Vec<i16>, Vec<Uuid>, Vec<Uuid>) {
-    let slots = keys.iter().map(|(book, _)| book.slot().sql()).collect();
-    let books = keys.iter().map(|(book, _)| book.0).collect();
-    (slots, books, keys.iter().map(|(_, webhook)| webhook.0).collect())
-}
-
-/// Makes deliveries of the next events of these webhooks, up to so many of each. A book's events are
-/// numbered and committed under its lock, so that up to its last one none is missing.
-pub(in crate::events) async fn spread(
-    pool: &PgPool,
-    keys: &[Key],
-    events_max: i64,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let (slots, books, webhooks) = columns(keys);
-    sqlx::query!(
-        "with behind as (
-           select w.slot, w.book_id, w.webhook_id, w.kinds, w.spread_seq,
-             least(b.event_seq, w.spread_seq + $5) as upto
-           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, webhook_id)
-           join webhook w on w.slot = u.slot and w.book_id = u.book_id
-             and w.webhook_id = u.webhook_id
-           join book b on b.slot = w.slot and b.book_id = w.book_id
-           where w.disabled_at is null and w.spread_seq < b.event_seq
-           for no key update of w skip locked),
-         fresh as (
-           insert into webhook_delivery (slot, book_id, webhook_id, seq, queued_at, next_at)
-           select w.slot, w.book_id, w.webhook_id, o.seq, $4, $4
-           from behind w cross join lateral (
-             select seq, kind from outbox
-             where slot = w.slot and book_id = w.book_id and seq > w.spread_seq and seq <= w.upto
-             order by seq limit $5) o
-           where w.kinds is null or o.kind = any (w.kinds)
-           on conflict (slot, book_id, webhook_id, seq) do nothing)
-         update webhook w set spread_seq = behind.upto,
-           next_at = greatest(least(w.next_at, $4), w.not_before)
-         from behind where w.slot = behind.slot and w.book_id = behind.book_id
-           and w.webhook_id = behind.webhook_id",
-        &slots,
-        &books,
-        &webhooks,
-        at,
-        events_max
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// The same for events that are to be sent again.
-pub(in crate::events) async fn spread_again(
-    pool: &PgPool,
-    keys: &[Key],
-    events_max: i64,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let (slots, books, webhooks) = columns(keys);
-    sqlx::query!(
-        "with again as (
-           select w.slot, w.book_id, w.webhook_id, w.kinds, w.replay_seq, w.replay_until,
-             least(w.replay_until, w.replay_seq + $5 - 1) as upto
-           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, webhook_id)
-           join webhook w on w.slot = u.slot and w.book_id = u.book_id
-             and w.webhook_id = u.webhook_id
-           where w.disabled_at is null and w.replay_seq is not null
-           for no key update of w skip locked),
-         pending as (
-           insert into webhook_delivery (slot, book_id, webhook_id, seq, queued_at, next_at)
-           select w.slot, w.book_id, w.webhook_id, o.seq, $4, $4
-           from again w cross join lateral (
-             select seq, kind from outbox
-             where slot = w.slot and book_id = w.book_id and seq >= w.replay_seq and seq <= w.upto
-             order by seq limit $5) o
-           where w.kinds is null or o.kind = any (w.kinds)
-           on conflict (slot, book_id, webhook_id, seq) do update set state = 'pending',
-             attempts = 0, queued_at = $4, next_at = $4, last_status = null, last_error = null,
-             ended_at = null)
-         update webhook w set
-           replay_seq = case when again.upto < again.replay_until then again.upto + 1 end,
-           replay_until = case when again.upto < again.replay_until then again.replay_until end,
-           next_at = greatest(least(w.next_at, $4), w.not_before)
-         from again where w.slot = again.slot and w.book_id = again.book_id
-           and w.webhook_id = again.webhook_id",
-        &slots,
-        &books,
-        &webhooks,
-        at,
-        events_max
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Claims webhooks that have something to send. Nobody else sends for them until the lease ends.
+/// Claims webhooks that have something to send, of one book only so many at a time: what its others
+/// have to send waits for their turns. Nobody else sends for them until the lease ends.
 pub(in crate::events) async fn claim(
     pool: &PgPool,
     at: DateTime<Utc>,
     lease_end: DateTime<Utc>,
-    limit: i64,
+    (limit, book_max): (i64, i64),
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let rows = sqlx::query!(
-        "with due as (
-           select slot, book_id, webhook_id from webhook
-           where next_at <= $1 and disabled_at is null
-           order by next_at limit $3 for no key update skip locked)
-         update webhook w set next_at = $2, not_before = $2
+        "with waiting as (
+           select w.slot, w.book_id, w.webhook_id, w.next_at, l.leased
+           from webhook w cross join lateral (
+             select count(*) as leased from webhook
+             where slot = w.slot and book_id = w.book_id and leased_until > $1) l
+           where w.next_at <= $1 and w.disabled_at is null and l.leased < $4
+           order by w.next_at limit $3::bigint * 16),
+         ranked as (
+           select waiting.*, leased + row_number() over (
+             partition by slot, book_id order by next_at, webhook_id) as turn
+           from waiting),
+         due as (
+           select w.slot, w.book_id, w.webhook_id
+           from ranked r join webhook w on w.slot = r.slot and w.book_id = r.book_id
+             and w.webhook_id = r.webhook_id
+           where r.turn <= $4 and w.next_at <= $1 and w.disabled_at is null
+           order by r.next_at limit $3 for no key update of w skip locked)
+         update webhook w set next_at = $2, not_before = $2, leased_until = $2
          from due where w.slot = due.slot and w.book_id = due.book_id
            and w.webhook_id = due.webhook_id
          returning w.book_id, w.webhook_id, w.url, w.secret, w.previous_secret, w.previous_until,
            w.failures",
         at,
         lease_end,
-        limit
+        limit,
+        book_max
     )
     .fetch_all(pool)
     .await?;
@@ -247,36 +171,39 @@ pub(in crate::events) async fn due(
     Ok(due.collect())
 }
 
-/// Writes down what came of an attempt, unless the delivery has begun anew meanwhile.
+/// Writes down what came of attempts, except of deliveries that have begun anew meanwhile.
 pub(in crate::events) async fn mark(
     pool: &PgPool,
     (book, webhook): Key,
-    due: &Due,
-    mark: &Mark<'_>,
+    marks: &[Mark],
+    at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let ended = (mark.state != "pending").then_some(mark.at);
     sqlx::query!(
-        "update webhook_delivery set state = $6, attempts = attempts + 1, next_at = $7,
-           last_status = $8, last_error = $9, ended_at = $10
-         where slot = $1 and book_id = $2 and webhook_id = $3 and seq = $4 and attempts = $5
-           and state = 'pending'",
+        "update webhook_delivery d set state = m.state, attempts = d.attempts + 1,
+           next_at = m.next_at, last_status = m.status, last_error = m.error,
+           ended_at = case when m.state <> 'pending' then $4::timestamptz end
+         from unnest($5::bigint[], $6::integer[], $7::text[], $8::timestamptz[], $9::smallint[],
+           $10::text[]) as m(seq, attempts, state, next_at, status, error)
+         where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq = m.seq
+           and d.attempts = m.attempts and d.state = 'pending'",
         book.slot().sql(),
         book.0,
         webhook.0,
-        due.event.seq,
-        due.attempts,
-        mark.state,
-        mark.next_at,
-        mark.status,
-        mark.error,
-        ended
+        at,
+        &marks.iter().map(|mark| mark.seq).collect::<Vec<_>>(),
+        &marks.iter().map(|mark| mark.attempts).collect::<Vec<_>>(),
+        &marks.iter().map(|mark| mark.state.to_owned()).collect::<Vec<_>>(),
+        &marks.iter().map(|mark| mark.next_at).collect::<Vec<_>>() as _,
+        &marks.iter().map(|mark| mark.status).collect::<Vec<_>>() as _,
+        &marks.iter().map(|mark| mark.error.map(str::to_owned)).collect::<Vec<_>>() as _
     )
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// Gives a webhook back. It is locked first: what has become due meanwhile is then seen.
+/// Gives a webhook back, unless its lease has ended. It is locked first: what has become due meanwhile
+/// is then seen. What waited may have been sent, so that it is looked anew whether there is room.
 pub(in crate::events) async fn release(
     pool: &PgPool,
     (book, webhook): Key,
@@ -293,12 +220,12 @@ pub(in crate::events) async fn release(
     .fetch_optional(&mut *tx)
     .await?;
     sqlx::query!(
-        "update webhook w set not_before = $5, failures = $6,
-           next_at = (select greatest(min(d.next_at), $5) from webhook_delivery d
+        "update webhook w set not_before = $5, failures = $6, leased_until = null, crowded = false,
+           next_at = (select greatest(d.next_at, $5) from webhook_delivery d
                       where d.slot = w.slot and d.book_id = w.book_id
                         and d.webhook_id = w.webhook_id and d.state = 'pending'
-                      having count(*) > 0)
-         where w.slot = $1 and w.book_id = $2 and w.webhook_id = $3 and w.not_before = $4",
+                      order by d.next_at limit 1)
+         where w.slot = $1 and w.book_id = $2 and w.webhook_id = $3 and w.leased_until = $4",
         book.slot().sql(),
         book.0,
         webhook.0,
@@ -309,81 +236,4 @@ pub(in crate::events) async fn release(
     .execute(&mut *tx)
     .await?;
     tx.commit().await
-}
-
-/// Ends a webhook whose receiver is gone for good, and what waited for it.
-pub(in crate::events) async fn disable(
-    pool: &PgPool,
-    (book, webhook): Key,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "with given_up as (
-           update webhook_delivery set state = 'dead', next_at = null, ended_at = $4,
-             last_error = coalesce(last_error, 'the webhook is disabled')
-           where slot = $1 and book_id = $2 and webhook_id = $3 and state = 'pending')
-         update webhook set disabled_at = $4, next_at = null
-         where slot = $1 and book_id = $2 and webhook_id = $3",
-        book.slot().sql(),
-        book.0,
-        webhook.0,
-        at
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Gives up what has waited since before a time, however few attempts it had. Returns how many.
-pub(in crate::events) async fn give_up(
-    pool: &PgPool,
-    before: DateTime<Utc>,
-    at: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64, sqlx::Error> {
-    let given_up = sqlx::query!(
-        "with old as (
-           select slot, book_id, webhook_id, seq from webhook_delivery
-           where state = 'pending' and queued_at < $1
-           order by queued_at limit $3 for no key update skip locked)
-         update webhook_delivery d set state = 'dead', next_at = null, ended_at = $2,
-           last_error = coalesce(d.last_error, 'it waited too long')
-         from old where d.slot = old.slot and d.book_id = old.book_id
-           and d.webhook_id = old.webhook_id and d.seq = old.seq",
-        before,
-        at,
-        limit
-    )
-    .execute(pool)
-    .await?;
-    Ok(given_up.rows_affected())
-}
-
-/// Forgets what ended before a time, and secrets that sign no more. Returns how many deliveries.
-pub(in crate::events) async fn forget(
-    pool: &PgPool,
-    before: DateTime<Utc>,
-    at: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "update webhook set previous_secret = null, previous_until = null
-         where previous_until <= $1",
-        at
-    )
-    .execute(pool)
-    .await?;
-    let forgotten = sqlx::query!(
-        "with old as (
-           select slot, book_id, webhook_id, seq from webhook_delivery
-           where ended_at < $1 order by ended_at limit $2)
-         delete from webhook_delivery d using old
-         where d.slot = old.slot and d.book_id = old.book_id and d.webhook_id = old.webhook_id
-           and d.seq = old.seq",
-        before,
-        limit
-    )
-    .execute(pool)
-    .await?;
-    Ok(forgotten.rows_affected())
 }

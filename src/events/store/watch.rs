@@ -1,5 +1,5 @@
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::events::watch::Threshold;
@@ -14,9 +14,12 @@ pub(in crate::events) async fn thresholds(
     limit: i64,
 ) -> Result<Vec<Threshold>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select w.book_id, w.webhook_id, w.low_balance as "low_balance!", w.low_told,
-             w.low_times, b.prepaid + b.promo as "available!"
+        r#"select w.book_id, w.webhook_id, w.low_balance as "low_balance!",
+             coalesce(l.told, false) as "told!", coalesce(l.times, 0) as "times!",
+             b.prepaid + b.promo as "available!"
            from webhook w join book b on b.slot = w.slot and b.book_id = w.book_id
+           left join webhook_low l on l.slot = w.slot and l.book_id = w.book_id
+             and l.webhook_id = w.webhook_id
            where w.low_balance is not null and w.disabled_at is null
              and (w.slot, w.book_id, w.webhook_id) > ($1, $2, $3)
            order by w.slot, w.book_id, w.webhook_id limit $4"#,
@@ -32,29 +35,55 @@ pub(in crate::events) async fn thresholds(
         key: (BookId(row.book_id), WebhookId(row.webhook_id)),
         limit: amount(row.low_balance),
         available: amount(row.available),
-        told: row.low_told,
-        times: row.low_times,
+        told: row.told,
+        times: row.times,
     });
     Ok(thresholds.collect())
 }
 
-/// Writes down that it has been told that a balance is low, or that it is not low any more, unless
-/// somebody else has.
-pub(in crate::events) async fn tell_balance(
-    pool: &PgPool,
-    (book, webhook): Key,
-    low: bool,
-    times: i32,
+/// Writes down, in the transaction of the events, that it has been told that balances are low.
+pub(in crate::events) async fn write_told(
+    tx: &mut PgConnection,
+    told: &[(Key, i32)],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update webhook set low_told = $4, low_times = low_times + $4::boolean::integer
-         where slot = $1 and book_id = $2 and webhook_id = $3 and low_told <> $4
-           and low_times = $5",
-        book.slot().sql(),
-        book.0,
-        webhook.0,
-        low,
-        times
+        "insert into webhook_low as l (slot, book_id, webhook_id, told, times)
+         select slot, book_id, webhook_id, true, times + 1
+         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::integer[])
+           as u(slot, book_id, webhook_id, times)
+         order by slot, book_id, webhook_id
+         on conflict (slot, book_id, webhook_id) do update
+           set told = true, times = excluded.times where l.times < excluded.times",
+        &told.iter().map(|((book, _), _)| book.slot().sql()).collect::<Vec<_>>(),
+        &told.iter().map(|((book, _), _)| book.0).collect::<Vec<_>>(),
+        &told.iter().map(|((_, webhook), _)| webhook.0).collect::<Vec<_>>(),
+        &told.iter().map(|(_, times)| *times).collect::<Vec<_>>()
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes down that balances are not low any more, of which it had been told so often that they are.
+pub(in crate::events) async fn write_enough(
+    pool: &PgPool,
+    enough: &[(Key, i32)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with enough as (
+           select l.slot, l.book_id, l.webhook_id
+           from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::integer[])
+             as u(slot, book_id, webhook_id, times)
+           join webhook_low l on l.slot = u.slot and l.book_id = u.book_id
+             and l.webhook_id = u.webhook_id and l.times = u.times
+           for no key update of l skip locked)
+         update webhook_low l set told = false from enough
+         where l.slot = enough.slot and l.book_id = enough.book_id
+           and l.webhook_id = enough.webhook_id",
+        &enough.iter().map(|((book, _), _)| book.slot().sql()).collect::<Vec<_>>(),
+        &enough.iter().map(|((book, _), _)| book.0).collect::<Vec<_>>(),
+        &enough.iter().map(|((_, webhook), _)| webhook.0).collect::<Vec<_>>(),
+        &enough.iter().map(|(_, times)| *times).collect::<Vec<_>>()
     )
     .execute(pool)
     .await?;

@@ -115,36 +115,20 @@ pub(in crate::events) async fn webhook(
     Ok(row.map(Row::webhook))
 }
 
-/// Deletes a webhook with its deliveries. False when there is none.
-pub(in crate::events) async fn delete_webhook(
-    pool: &PgPool,
-    account: BookId,
-    id: WebhookId,
-) -> Result<bool, sqlx::Error> {
-    let deleted = sqlx::query!(
-        "with deliveries as (
-           delete from webhook_delivery where slot = $1 and book_id = $2 and webhook_id = $3)
-         delete from webhook where slot = $1 and book_id = $2 and webhook_id = $3",
-        account.slot().sql(),
-        account.0,
-        id.0
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected() == 1)
-}
-
-/// Puts a new secret into the place of the old one, which signs too until a time.
+/// Puts a new secret into the place of the present one, which signs too until a time. While an older
+/// one still does, that one stays: whoever asks again because the answer was lost knows only that one.
 pub(in crate::events) async fn rotate_secret(
     pool: &PgPool,
     account: BookId,
     id: WebhookId,
     secret: &[u8],
-    until: DateTime<Utc>,
+    (at, until): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Option<Webhook>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        "update webhook set previous_secret = secret, previous_until = $5, secret = $4
+        "update webhook set secret = $4,
+           previous_secret = case when previous_until > $5 then previous_secret else secret end,
+           previous_until = case when previous_until > $5 then previous_until else $6 end
          where slot = $1 and book_id = $2 and webhook_id = $3
          returning webhook_id, url, kinds, created_at, previous_until, spread_seq, disabled_at,
            low_balance",
@@ -152,6 +136,7 @@ pub(in crate::events) async fn rotate_secret(
         account.0,
         id.0,
         secret,
+        at,
         until
     )
     .fetch_optional(pool)
@@ -159,17 +144,40 @@ pub(in crate::events) async fn rotate_secret(
     Ok(row.map(Row::webhook))
 }
 
-/// Asks for events to be sent again, beside those of a replay that is under way.
+/// A webhook whose secret was sealed with another key.
+pub(in crate::events) async fn sealed_otherwise(
+    pool: &PgPool,
+    key_id: u8,
+) -> Result<Option<(WebhookId, Vec<u8>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select webhook_id, secret from webhook where get_byte(secret, 0) <> $1 limit 1",
+        i32::from(key_id)
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| (WebhookId(row.webhook_id), row.secret)))
+}
+
+/// Any webhook with its sealed secret.
+pub(in crate::events) async fn any_sealed(
+    pool: &PgPool,
+) -> Result<Option<(WebhookId, Vec<u8>)>, sqlx::Error> {
+    let row =
+        sqlx::query!("select webhook_id, secret from webhook limit 1").fetch_optional(pool).await?;
+    Ok(row.map(|row| (WebhookId(row.webhook_id), row.secret)))
+}
+
+/// Asks for events to be sent again, unless that has been asked already. False then.
 pub(in crate::events) async fn begin_replay(
     pool: &PgPool,
     account: BookId,
     id: WebhookId,
     (from, to): (i64, i64),
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update webhook set replay_seq = least(replay_seq, $4),
-           replay_until = greatest(replay_until, $5)
-         where slot = $1 and book_id = $2 and webhook_id = $3",
+) -> Result<bool, sqlx::Error> {
+    let begun = sqlx::query!(
+        "update webhook set replay_from = $4, replay_seq = $4, replay_until = $5
+         where slot = $1 and book_id = $2 and webhook_id = $3 and replay_seq is null
+           and disabled_at is null",
         account.slot().sql(),
         account.0,
         id.0,
@@ -178,23 +186,46 @@ pub(in crate::events) async fn begin_replay(
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(begun.rows_affected() == 1)
 }
 
-/// What waits and what was given up, over all accounts.
+/// The first and the last event of the replay that is under way.
+pub(in crate::events) async fn replay_under_way(
+    pool: &PgPool,
+    account: BookId,
+    id: WebhookId,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select replay_from, replay_until from webhook
+         where slot = $1 and book_id = $2 and webhook_id = $3",
+        account.slot().sql(),
+        account.0,
+        id.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.and_then(|row| row.replay_from.zip(row.replay_until)))
+}
+
+/// What waits and what was given up, over all accounts. Each is counted only so far.
 pub(in crate::events) async fn standing(
     pool: &PgPool,
     at: DateTime<Utc>,
+    count_max: i64,
 ) -> Result<Standing, sqlx::Error> {
     sqlx::query_as!(
         Standing,
-        r#"select p.pending as "pending!", d.dead as "dead!", p.oldest as "oldest_pending_s!"
-           from (select count(*) as pending,
-                   coalesce(extract(epoch from $1::timestamptz - min(queued_at))::bigint, 0)
-                     as oldest
-                 from webhook_delivery where state = 'pending') p,
-                (select count(*) as dead from webhook_delivery where state = 'dead') d"#,
-        at
+        r#"select
+             (select count(*) from (
+                select from webhook_delivery where state = 'pending' limit $2) p) as "pending!",
+             (select count(*) from (
+                select from webhook_delivery where state = 'dead' limit $2) d) as "dead!",
+             coalesce((
+               select extract(epoch from $1::timestamptz - queued_at)::bigint
+               from webhook_delivery where state = 'pending' order by queued_at limit 1), 0)
+               as "oldest_pending_s!""#,
+        at,
+        count_max
     )
     .fetch_one(pool)
     .await

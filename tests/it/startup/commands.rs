@@ -3,10 +3,11 @@
 use std::process::Stdio;
 
 use bursar::db::managed::Role;
+use serde_json::{Value, json};
 use sqlx::Executor;
 
 use crate::support::postgres::{TestDatabase, test_database};
-use crate::support::service::client;
+use crate::support::service::{SECRET_KEY, client};
 
 use super::process::Bursar;
 
@@ -151,4 +152,26 @@ async fn nobody_has_to_read_to_the_end() {
         .unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// With another key nothing could be signed any more, and nobody would notice.
+#[tokio::test]
+async fn a_key_that_does_not_fit_the_kept_secrets_is_refused() {
+    let database = test_database().await;
+    let serve = |key: &str| on_database(&["serve"], &database).set("BURSAR_SECRET_KEY", key);
+    let other = SECRET_KEY.replace("c3dv", "AAAA");
+    let (running, url) = serve(SECRET_KEY).serve().await;
+    let post = |path: &str| client().post(format!("{url}/api/v1/{path}"));
+    let account: Value = post("accounts").send().await.unwrap().json().await.unwrap();
+    let hook = post("webhooks").bearer_auth(account["api_key"].as_str().unwrap());
+    let hook = hook.json(&json!({"url": "https://agent.example.com/"}));
+    assert_eq!(hook.send().await.unwrap().status(), 201);
+    running.stop("TERM").await;
+    serve(&other).run().await.refused(1, &["BURSAR_SECRET_KEY", "secret.key"]);
+    let (running, _) = serve(SECRET_KEY).serve().await;
+    running.stop("TERM").await;
+    // What nobody can read is deleted, and made anew.
+    database.owner.execute("delete from webhook").await.unwrap();
+    let (running, _) = serve(&other).serve().await;
+    running.stop("TERM").await;
 }

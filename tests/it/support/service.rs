@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::postgres::TestDatabase;
 
+/// What encrypts the secrets of webhooks in every service of a test.
+pub const SECRET_KEY: &str = "c3dvcmRmaXNoIGlzIG5vdCBhIGtleSwgdGhpcyBpcyE=";
+
 /// A service that is up, and an operator key for it.
 pub struct Service {
     pub url: String,
@@ -64,7 +67,7 @@ impl Service {
             ("BURSAR_SIGNUPS_PER_HOUR", "100000"),
             ("BURSAR_GRANT_BUDGET_PER_DAY", "1000000.00"),
             ("BURSAR_SWEEP_INTERVAL_MS", "100"),
-            ("BURSAR_SECRET_KEY", "c3dvcmRmaXNoIGlzIG5vdCBhIGtleSwgdGhpcyBpcyE="),
+            ("BURSAR_SECRET_KEY", SECRET_KEY),
             ("BURSAR_WEBHOOK_INTERVAL_MS", "50"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

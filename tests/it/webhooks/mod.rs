@@ -1,5 +1,6 @@
 //! Events and webhooks against the real binary, with a receiver that fails, stalls, lies and dies.
 
+mod bounds;
 mod deliver;
 mod feed;
 mod kinds;

@@ -17,6 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub enum Reply {
     /// With this status and a body that nobody understands.
     Status(u16),
+    /// With this status, and for how many seconds to stay away.
+    Busy(u16, u32),
     /// With a redirect to there.
     Redirect(String),
     /// With 200 and a body that never ends.
@@ -106,7 +108,7 @@ impl Receiver {
         self.inside.calls.lock().unwrap().clone()
     }
 
-    /// How many requests with the same event were under way at once, at most.
+    /// How many requests were under way at once, at most.
     pub fn most_at_once(&self) -> usize {
         self.inside.most.load(Ordering::SeqCst)
     }
@@ -144,6 +146,9 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
     };
     match reply {
         Reply::Status(status) => stream.write_all(head(status, "").as_bytes()).await,
+        Reply::Busy(status, seconds) => {
+            stream.write_all(head(status, &format!("retry-after: {seconds}\r\n")).as_bytes()).await
+        }
         Reply::Redirect(to) => {
             stream.write_all(head(307, &format!("location: {to}\r\n")).as_bytes()).await
         }

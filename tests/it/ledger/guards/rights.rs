@@ -117,7 +117,7 @@ const TOO_MUCH: [(&str, &str); 6] = [
          where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
            and has_table_privilege('bursar_service', c.oid, 'delete')
            and c.relname not in ('budget', 'wallet_challenge', 'webhook', 'webhook_delivery',
-                                 'quote')
+                                 'webhook_low', 'webhook_ended', 'quote')
            and c.relname not like 'proof@_%' escape '@'",
     ),
     (
