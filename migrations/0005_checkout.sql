@@ -1,4 +1,4 @@
--- Money out: the catalogue, checkouts, results, charges and reversals.
+-- Money out: the catalogue, checkouts, results, charges, disputes and reversals.
 
 -- The terms of every SKU, each version for ever: what an item was sold under is found here.
 create table sku_version (
@@ -158,6 +158,37 @@ create table charge (
 grant select, insert on charge to bursar_service;
 grant update (reversed) on charge to bursar_service;
 
+-- A buyer's objection to a charge. Nothing moves by it; until it is decided the charge is not final.
+create table dispute (
+  slot            smallint    not null,
+  book_id         uuid        not null,
+  dispute_id      uuid        not null,
+  charge_id       uuid        not null,
+  amount          bigint      not null check (amount > 0),
+  reason          text        not null,
+  disputed_by     uuid        not null,
+  disputed_at     timestamptz not null,
+  decide_by       timestamptz not null,
+  state           text        not null default 'open' check (state in ('open', 'upheld', 'denied')),
+  decided_by      uuid,       -- nobody when its deadline decided it
+  decided_at      timestamptz,
+  decision_reason text,
+  primary key (slot, book_id, dispute_id),
+  constraint dispute_id_key unique (slot, dispute_id),
+  constraint dispute_decided_once check ((state = 'open') = (decided_at is null)),
+  constraint dispute_denied_by_somebody check (state <> 'denied' or decided_by is not null)
+) with (fillfactor = 80);
+create index dispute_of_charge on dispute (slot, book_id, charge_id);
+create unique index dispute_one_open_per_charge on dispute (slot, book_id, charge_id)
+  where state = 'open';
+create index dispute_due on dispute (decide_by) where state = 'open';
+create index dispute_undecided on dispute (dispute_id) where state = 'open';
+grant select on dispute to bursar_service;
+-- A dispute begins open.
+grant insert (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, disputed_at,
+              decide_by) on dispute to bursar_service;
+grant update (state, decided_by, decided_at, decision_reason) on dispute to bursar_service;
+
 create table reversal (
   slot           smallint    not null,
   book_id        uuid        not null,
@@ -166,9 +197,12 @@ create table reversal (
   amount         bigint      not null check (amount > 0),
   reason         text        not null,
   transaction_id uuid        not null,
-  reversed_by    uuid        not null,
+  reversed_by    uuid,       -- nobody when a deadline did it
   reversed_at    timestamptz not null,
-  primary key (slot, book_id, charge_id, reversal_id)
+  dispute_id     uuid,       -- the dispute that it upholds
+  primary key (slot, book_id, charge_id, reversal_id),
+  constraint reversal_one_per_dispute unique (slot, book_id, dispute_id),
+  constraint reversal_by_somebody check (reversed_by is not null or dispute_id is not null)
 );
 grant select, insert on reversal to bursar_service;
 call make_append_only('reversal');
@@ -187,6 +221,9 @@ create trigger result_has_one_outcome after update on result for each row
   when (old.state <> 'verifying') execute function refuse_step();
 create trigger charge_counts_up after update on charge for each row
   when (new.reversed < old.reversed) execute function refuse_step();
+
+create trigger dispute_has_one_outcome after update on dispute for each row
+  when (old.state <> 'open') execute function refuse_step();
 
 create function refuse_reversal_beyond_charge() returns trigger language plpgsql
 set enable_seqscan = off as $$

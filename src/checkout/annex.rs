@@ -8,13 +8,13 @@ use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, KeyId, QuoteId, ReversalId, TransactionId,
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, KeyId, QuoteId, ReversalId, TransactionId,
 };
 use crate::ledger::{Annex, Fault};
 
 use super::quote::{PricedLine, QuoteFacts};
 use super::store::batch;
-use super::{Item, ResultFacts, ResultState};
+use super::{ChargeFacts, Item, OpenDispute, ResultFacts, ResultState};
 
 pub(super) type ItemKey = (BookId, CheckoutId, i16);
 pub(super) type ResultKey = (BookId, CheckoutId, String);
@@ -62,7 +62,7 @@ pub(super) struct Decided {
     pub(super) charge: Option<ChargeId>,
 }
 
-/// A charge: inserted in this batch, or read for a reversal.
+/// A charge of this batch.
 pub(super) struct NewCharge {
     pub(super) id: ChargeId,
     pub(super) checkout: CheckoutId,
@@ -78,14 +78,6 @@ pub(super) struct NewCharge {
     pub(super) final_at: DateTime<Utc>,
 }
 
-/// What a reversal needs to know of a charge.
-pub(super) struct ChargeFacts {
-    pub(super) amount: Amount,
-    pub(super) reversed: Amount,
-    pub(super) final_at: DateTime<Utc>,
-    pub(super) changed: bool,
-}
-
 /// A reversal of this batch.
 pub(super) struct NewReversal {
     pub(super) account: BookId,
@@ -94,8 +86,35 @@ pub(super) struct NewReversal {
     pub(super) amount: Amount,
     pub(super) reason: String,
     pub(super) transaction: TransactionId,
+    /// Nobody when a deadline did it.
+    pub(super) by: Option<KeyId>,
+    pub(super) at: DateTime<Utc>,
+    /// The dispute that it upholds.
+    pub(super) dispute: Option<DisputeId>,
+}
+
+/// A dispute that begins in this batch.
+pub(super) struct NewDispute {
+    pub(super) account: BookId,
+    pub(super) charge: ChargeId,
+    pub(super) id: DisputeId,
+    pub(super) amount: Amount,
+    pub(super) reason: String,
     pub(super) by: KeyId,
     pub(super) at: DateTime<Utc>,
+    pub(super) decide_by: DateTime<Utc>,
+}
+
+/// How a dispute was decided in this batch.
+pub(super) struct DecidedDispute {
+    pub(super) account: BookId,
+    pub(super) charge: ChargeId,
+    pub(super) id: DisputeId,
+    pub(super) upheld: bool,
+    /// Nobody when its deadline decided it.
+    pub(super) by: Option<KeyId>,
+    pub(super) at: DateTime<Utc>,
+    pub(super) reason: String,
 }
 
 /// What a SKU is sold for, as the catalogue has it while the batch decides.
@@ -123,7 +142,8 @@ pub(super) struct CheckoutRows {
     pub(super) open_quotes: BTreeMap<BookId, i64>,
     pub(super) items: BTreeMap<ItemKey, (Item, bool)>,
     pub(super) results: BTreeMap<ResultKey, ResultFacts>,
-    pub(super) charges: BTreeMap<(BookId, ChargeId), ChargeFacts>,
+    /// Charges, and whether more of them is reversed.
+    pub(super) charges: BTreeMap<(BookId, ChargeId), (ChargeFacts, bool)>,
     pub(super) quoted: Vec<NewQuote>,
     pub(super) accepted_quotes: Vec<(QuoteKey, CheckoutId)>,
     pub(super) opened: Vec<NewCheckout>,
@@ -132,6 +152,8 @@ pub(super) struct CheckoutRows {
     pub(super) decided: Vec<(ResultKey, Decided)>,
     pub(super) charged: Vec<(BookId, NewCharge)>,
     pub(super) reversed: Vec<NewReversal>,
+    pub(super) disputed: Vec<NewDispute>,
+    pub(super) decided_disputes: Vec<DecidedDispute>,
     changes: u64,
 }
 
@@ -184,8 +206,13 @@ impl CheckoutRows {
         self.results.get(key)
     }
 
-    pub(super) fn charge_of(&self, account: BookId, charge: ChargeId) -> Option<&ChargeFacts> {
-        self.charges.get(&(account, charge))
+    pub(super) fn charge_of(
+        &self,
+        account: BookId,
+        charge: ChargeId,
+    ) -> Result<ChargeFacts, Fault> {
+        let found = self.charges.get(&(account, charge));
+        found.map(|(facts, _)| *facts).ok_or(Fault::Annex("charge"))
     }
 
     pub(super) fn quote(&mut self, quote: NewQuote) {
@@ -258,13 +285,37 @@ impl CheckoutRows {
     }
 
     pub(super) fn reverse(&mut self, reversal: NewReversal) -> Result<(), Fault> {
-        self.changes = self.changes.saturating_add(1);
-        let facts = self.charges.get_mut(&(reversal.account, reversal.charge));
-        let facts = facts.ok_or(Fault::Annex("charge"))?;
+        let entry = self.charge_mut(reversal.account, reversal.charge)?;
+        let (facts, changed) = entry;
         facts.reversed = facts.reversed.checked_add(reversal.amount).ok_or(Fault::Overflow)?;
-        facts.changed = true;
+        *changed = true;
         self.reversed.push(reversal);
         Ok(())
+    }
+
+    pub(super) fn dispute(&mut self, new: NewDispute) -> Result<(), Fault> {
+        let (facts, _) = self.charge_mut(new.account, new.charge)?;
+        facts.disputes = facts.disputes.saturating_add(1);
+        let NewDispute { id, amount, decide_by, .. } = new;
+        facts.dispute = Some(OpenDispute { id, amount, decide_by });
+        self.disputed.push(new);
+        Ok(())
+    }
+
+    pub(super) fn decide_dispute(&mut self, decided: DecidedDispute) -> Result<(), Fault> {
+        let (facts, _) = self.charge_mut(decided.account, decided.charge)?;
+        facts.dispute = None;
+        self.decided_disputes.push(decided);
+        Ok(())
+    }
+
+    fn charge_mut(
+        &mut self,
+        account: BookId,
+        charge: ChargeId,
+    ) -> Result<&mut (ChargeFacts, bool), Fault> {
+        self.changes = self.changes.saturating_add(1);
+        self.charges.get_mut(&(account, charge)).ok_or(Fault::Annex("charge"))
     }
 }
 

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::{Amount, CheckoutId};
+use crate::ground::{Amount, CheckoutId, DisputeId};
 use crate::ledger::SubmitError;
 
 use super::SchemaFault;
@@ -35,6 +35,16 @@ pub enum CheckoutRefusal {
     ChargeFinal { final_at: DateTime<Utc> },
     #[error("nothing is left of the charge to reverse")]
     AlreadyReversed { amount: Amount },
+    #[error("{amount} of the charge is under dispute {dispute_id}")]
+    ChargeDisputed { dispute_id: DisputeId, amount: Amount },
+    #[error("the charge was disputed {max} times, and that is enough")]
+    TooManyDisputes { max: i64 },
+    #[error("the dispute has been decided")]
+    DisputeDecided,
+    #[error(
+        "the dispute was to be decided before {deadline}; the buyer is given back what it says"
+    )]
+    DisputeDeadlinePassed { deadline: DateTime<Utc> },
 }
 
 /// Why results were not taken: of several the first that could not be, and none was.
@@ -88,6 +98,8 @@ pub enum CheckoutError {
     ResultUnknown,
     #[error("there is no such charge")]
     ChargeUnknown,
+    #[error("there is no such dispute")]
+    DisputeUnknown,
     #[error("this key does not serve the SKU {sku}")]
     SkuNotServed { sku: String },
     #[error("the ledger did not take the command")]

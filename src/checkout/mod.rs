@@ -2,14 +2,16 @@
 //!
 //! A checkout holds its whole amount at once, one hold per item, or nothing. Each result takes a part
 //! of its item's hold through its own states: `verifying`, then `captured` (whole or in part) or
-//! `released`. Unknown is never a pass: silence at a deadline gives the money back. The sweeper and
-//! the API go through the same commands, so a race has one winner.
+//! `released`. What is captured is a charge, which can be disputed and reversed until it is final.
+//! Unknown is never a pass: silence at a deadline gives the money back. The sweeper and the API go
+//! through the same commands, so a race has one winner.
 //!
-//! What is decided here is decided under the book's lock, in the pure functions of `item` and
-//! `result`; the commands only carry rows to them and money to the ledger.
+//! What is decided here is decided under the book's lock, in the pure functions of `item`, `result`
+//! and `charge`; the commands only carry rows to them and money to the ledger.
 
 mod annex;
 mod catalog;
+mod charge;
 mod command;
 mod criteria;
 mod delivery;
@@ -26,12 +28,14 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, QuoteId, ReversalId};
+use crate::ground::{BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, KeyId, QuoteId};
 use crate::ledger::{Command, CommandIdentity, Engine, Outcome};
 
 pub use catalog::{Sku, SkuTerms, Verification};
+pub use charge::{ChargeEvent, ChargeFacts, ChargeState, OpenDispute};
 pub use command::{
-    Acceptance, Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict,
+    Acceptance, Check, DisputeDecision, DisputeRequest, Order, OrderLine, ResultSubmission,
+    ReversalRequest, Staff, Verdict,
 };
 pub use criteria::{Criteria, EvidenceSchema, Mismatch, SchemaFault};
 pub use error::{CheckoutError, CheckoutRefusal, OrderFault, RefusedResult};
@@ -41,8 +45,8 @@ pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
 pub use view::{
-    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, SubmissionView,
-    VerdictView,
+    CancelView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView, ResultView,
+    ReversalView, SubmissionView, VerdictView,
 };
 
 /// The verbs of this floor.
@@ -211,17 +215,50 @@ impl Checkouts {
         let known = store::charge_target(&self.pool, charge).await?;
         let known = known.ok_or(CheckoutError::ChargeUnknown)?;
         request.by.check_serves(&known.sku)?;
-        let now = self.clock.now();
-        let reversal = ReversalId::mint(self.entropy.as_ref(), now, known.account.slot());
-        let command = command::Reverse {
-            account: known.account,
-            charge,
-            hold: known.hold,
-            identity,
-            reversal,
-            request,
-        };
+        let (account, hold) = (known.account, known.hold);
+        let command = command::Reverse { account, charge, hold, identity, request };
         Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Disputes a charge of the account, whole or in part, within its dispute window. Nothing moves.
+    pub async fn dispute(
+        &self,
+        account: BookId,
+        charge: ChargeId,
+        identity: CommandIdentity,
+        request: DisputeRequest,
+    ) -> Result<Outcome, CheckoutError> {
+        let known = store::charge_target(&self.pool, charge).await?;
+        let of = known.filter(|known| known.account == account);
+        let of = of.ok_or(CheckoutError::ChargeUnknown)?;
+        let command = command::Dispute { charge, of, identity, request };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// Decides a dispute. What is upheld goes back at once.
+    pub async fn decide_dispute(
+        &self,
+        dispute: DisputeId,
+        identity: CommandIdentity,
+        decision: DisputeDecision,
+    ) -> Result<Outcome, CheckoutError> {
+        let known = store::disputes::known(&self.pool, dispute).await?;
+        let dispute = known.ok_or(CheckoutError::DisputeUnknown)?;
+        decision.by.check_serves(&dispute.sku)?;
+        let command = command::DecideDispute { dispute, identity, decision };
+        Ok(self.engine.submit(Arc::new(command)).await?)
+    }
+
+    /// The disputes that wait for a decision by somebody, oldest first: at most `limit` after the given
+    /// one.
+    pub async fn open_disputes(
+        &self,
+        by: &Staff,
+        after: Option<DisputeId>,
+        limit: i64,
+    ) -> Result<Vec<DisputeView>, CheckoutError> {
+        let known = store::disputes::open(&self.pool, by.skus.as_deref(), after, limit).await?;
+        Ok(known.iter().map(DisputeView::open).collect())
     }
 
     /// A checkout of an account, with items and results.
@@ -250,7 +287,7 @@ impl Checkouts {
         before: Option<ChargeId>,
         limit: i64,
     ) -> Result<Vec<ChargeView>, CheckoutError> {
-        Ok(view::charges(&self.pool, account, before, limit).await?)
+        Ok(view::charges(&self.pool, account, before, limit, self.clock.now()).await?)
     }
 
     /// One charge of an account, with lots, evidence and verdict.
@@ -259,7 +296,8 @@ impl Checkouts {
         account: BookId,
         charge: ChargeId,
     ) -> Result<ChargeView, CheckoutError> {
-        view::charge(&self.pool, account, charge).await?.ok_or(CheckoutError::ChargeUnknown)
+        let view = view::charge(&self.pool, account, charge, self.clock.now()).await?;
+        view.ok_or(CheckoutError::ChargeUnknown)
     }
 
     /// How many units a result delivers; that never changes.

@@ -8,10 +8,10 @@ use sqlx::PgPool;
 use crate::ground::Clock;
 use crate::ledger::{Command, Engine, SubmitError};
 
-use super::command::{DeliveryDeadline, Target, VerificationDeadline};
+use super::command::{DeliveryDeadline, DisputeDeadline, Target, VerificationDeadline};
 use super::{CheckoutError, Overdue, quote, store};
 
-/// How many deadlines one step takes up. They share a few batches of the engine.
+/// How many deadlines of a kind one step takes up. They share a few batches of the engine.
 const STEP_MAX: i64 = 500;
 
 /// Enforces deadlines. A step is safe to repeat and to run in several replicas at once.
@@ -42,6 +42,9 @@ impl Sweeper {
                 item: due.item,
                 hold: due.hold,
             }));
+        }
+        for dispute in store::disputes::due(&self.pool, at, STEP_MAX).await? {
+            commands.push(Arc::new(DisputeDeadline { dispute }));
         }
         let outcomes = join_all(commands.into_iter().map(|c| self.engine.submit(c))).await;
         let mut settled = 0_usize;

@@ -121,7 +121,11 @@ pub fn metrics(
                     label: Some(("kind", kind.to_owned())),
                     value,
                 };
-                Some(vec![gauge("delivery", overdue.items), gauge("verification", overdue.results)])
+                Some(vec![
+                    gauge("delivery", overdue.items),
+                    gauge("verification", overdue.results),
+                    gauge("dispute", overdue.disputes),
+                ])
             }
         })
         .with(move || {

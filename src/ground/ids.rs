@@ -145,6 +145,9 @@ typed_id!(
     /// A charge: the capture of one accepted result.
     ChargeId, "chg");
 typed_id!(
+    /// A buyer's objection to a charge.
+    DisputeId, "dsp");
+typed_id!(
     /// The undoing of a charge, whole or part.
     ReversalId, "rev");
 typed_id!(

@@ -5,8 +5,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    Amount, BookId, CapId, ChargeId, CheckoutId, EventId, HoldId, KeyId, LotId, Mode, QuoteId,
-    ReversalId, TopupId, TransactionId, WebhookId,
+    Amount, BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, HoldId, KeyId, LotId, Mode,
+    QuoteId, ReversalId, TopupId, TransactionId, WebhookId,
 };
 
 /// The pattern of amounts in JSON.
@@ -62,6 +62,7 @@ id_schemas! {
     QuoteId: "The id of a quote";
     CheckoutId: "The id of a checkout";
     ChargeId: "The id of a charge";
+    DisputeId: "The id of a dispute";
     ReversalId: "The id of a reversal";
     EventId: "The id of an event";
     WebhookId: "The id of a webhook";

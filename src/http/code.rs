@@ -167,14 +167,26 @@ codes! {
         "The verification deadline has passed",
         "Read the checkout; an unverified result is released.";
     ReversalExceedsCharge: "reversal_exceeds_charge", 409, false, "reverse_less", "",
-        "The reversals would exceed the charge",
-        "Read the charge and reverse at most what is left of it.";
+        "More is asked for than is left of the charge",
+        "Read the charge and ask for at most what is left of it.";
     AlreadyReversed: "already_reversed", 409, false, "read_charge", "",
         "Nothing is left of the charge",
         "Read the charge; it has been given back whole.";
     ChargeFinal: "charge_final", 409, false, "contact_operator", "",
         "The charge is final",
         "The dispute window is over; ask the operator.";
+    ChargeDisputed: "charge_disputed", 409, false, "wait_for_decision", "",
+        "That part of the charge is under dispute",
+        "Wait for the decision of dispute_id, or decide it; it gives back what it upholds.";
+    TooManyDisputes: "too_many_disputes", 409, false, "contact_operator", "",
+        "The charge was disputed often enough",
+        "Ask the operator; until the charge is final it can still be reversed.";
+    DisputeDecided: "dispute_decided", 409, false, "read_charge", "",
+        "The dispute has been decided",
+        "Read the charge for the decision that stands.";
+    DisputeDeadlinePassed: "dispute_deadline_passed", 409, false, "read_charge", "",
+        "The dispute was not decided in time",
+        "Read the charge; what nobody decides in time is upheld.";
     PaymentMalformed: "payment_malformed", 400, false, "fix_payment", "",
         "The payment header cannot be read",
         "Send one payment header as base64 JSON, as x402 says.";

@@ -79,7 +79,8 @@ impl From<CheckoutError> for Problem {
             }
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
-            | CheckoutError::ChargeUnknown => say(Code::NotFound),
+            | CheckoutError::ChargeUnknown
+            | CheckoutError::DisputeUnknown => say(Code::NotFound),
             CheckoutError::SkuNotServed { sku } => {
                 say(Code::ScopeMissing).with("sku", sku.as_str())
             }

@@ -15,6 +15,7 @@ mod checkouts;
 mod client;
 mod code;
 mod credits;
+mod disputes;
 mod docs;
 mod error;
 mod events;

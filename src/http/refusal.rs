@@ -111,6 +111,14 @@ fn checkout(refusal: &CheckoutRefusal) -> Problem {
         CheckoutRefusal::AlreadyReversed { amount } => {
             say(Code::AlreadyReversed).with("amount", amount.to_string())
         }
+        CheckoutRefusal::ChargeDisputed { dispute_id, amount } => say(Code::ChargeDisputed)
+            .with("dispute_id", dispute_id.to_string())
+            .with("amount", amount.to_string()),
+        CheckoutRefusal::TooManyDisputes { max } => say(Code::TooManyDisputes).with("max", *max),
+        CheckoutRefusal::DisputeDecided => say(Code::DisputeDecided),
+        CheckoutRefusal::DisputeDeadlinePassed { deadline } => {
+            say(Code::DisputeDeadlinePassed).with("deadline", instant(deadline))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands of this floor: what each wants to see under the lock, and what it does then.
 
 mod close;
+mod dispute;
 mod judge;
 mod open;
 mod quote;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkout::CheckoutError;
 use crate::ground::{Amount, KeyId};
 
+pub use dispute::{DecideDispute, Dispute};
 pub use judge::{Judge, Target};
 pub use open::OpenCheckout;
 pub use quote::{AcceptQuote, Acceptance, Quote};
@@ -19,6 +21,7 @@ pub use reverse::Reverse;
 pub use submit::SubmitResults;
 
 pub(super) use close::{Cancel, DeliveryDeadline};
+pub(super) use dispute::DisputeDeadline;
 pub(super) use judge::VerificationDeadline;
 
 /// Whoever delivers, judges or reverses, and the SKUs it serves (none means all).
@@ -88,5 +91,23 @@ pub struct ReversalRequest {
     pub by: Staff,
     /// None means all that is left.
     pub amount: Option<Amount>,
+    pub reason: String,
+}
+
+/// What a buyer objects to.
+#[derive(Clone, Debug)]
+pub struct DisputeRequest {
+    /// The buyer's key.
+    pub by: KeyId,
+    /// None means all that is left.
+    pub amount: Option<Amount>,
+    pub reason: String,
+}
+
+/// How a dispute is decided.
+#[derive(Clone, Debug)]
+pub struct DisputeDecision {
+    pub by: Staff,
+    pub upheld: bool,
     pub reason: String,
 }

@@ -2,11 +2,11 @@
 
 use sqlx::PgConnection;
 
-use crate::checkout::annex::{ChargeFacts, CheckoutRows, Listing};
+use crate::checkout::annex::{CheckoutRows, Listing};
 use crate::checkout::{Item, ResultFacts, ResultState};
-use crate::ground::{BookId, ChargeId, CheckoutId, HoldId};
+use crate::ground::{BookId, CheckoutId, HoldId};
 
-use super::{amount, quotes};
+use super::{amount, charges, quotes};
 
 pub(in crate::checkout) async fn read(
     tx: &mut PgConnection,
@@ -23,7 +23,7 @@ pub(in crate::checkout) async fn read(
         read_results(tx, rows).await?;
     }
     if !rows.wanted_charges.is_empty() {
-        read_charges(tx, rows).await?;
+        charges::read(tx, rows).await?;
     }
     Ok(())
 }
@@ -126,33 +126,6 @@ async fn read_results(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<
     Ok(())
 }
 
-async fn read_charges(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<(), sqlx::Error> {
-    let keys: Vec<_> = rows.wanted_charges.iter().collect();
-    let found = sqlx::query!(
-        r#"select c.book_id as "book_id!", c.charge_id as "charge_id!", c.amount as "amount!",
-                  c.reversed as "reversed!", c.final_at as "final_at!"
-           from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, charge_id)
-           cross join lateral (
-             select * from charge where slot = u.slot and book_id = u.book_id
-               and charge_id = u.charge_id limit 1) c"#,
-        &keys.iter().map(|(book, _)| book.slot().sql()).collect::<Vec<_>>(),
-        &keys.iter().map(|(book, _)| book.0).collect::<Vec<_>>(),
-        &keys.iter().map(|(_, charge)| charge.0).collect::<Vec<_>>(),
-    )
-    .fetch_all(tx)
-    .await?;
-    for row in found {
-        let facts = ChargeFacts {
-            amount: amount(row.amount),
-            reversed: amount(row.reversed),
-            final_at: row.final_at,
-            changed: false,
-        };
-        rows.charges.insert((BookId(row.book_id), ChargeId(row.charge_id)), facts);
-    }
-    Ok(())
-}
-
 pub(in crate::checkout) async fn write(
     tx: &mut PgConnection,
     rows: &mut CheckoutRows,
@@ -180,13 +153,7 @@ pub(in crate::checkout) async fn write(
     if !rows.decided.is_empty() {
         decide_results(tx, rows).await?;
     }
-    if !rows.charged.is_empty() {
-        insert_charges(tx, rows).await?;
-    }
-    if !rows.reversed.is_empty() {
-        write_reversals(tx, rows).await?;
-    }
-    Ok(())
+    charges::write(tx, rows).await
 }
 
 /// Checkouts and their items, in one round trip.
@@ -304,69 +271,6 @@ async fn decide_results(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
         &decided.iter().map(|(_, d)| d.verdict.clone()).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.at).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.charge.map(|id| id.0)).collect::<Vec<_>>() as _,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn insert_charges(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
-    let new = &rows.charged;
-    sqlx::query!(
-        "insert into charge (slot, book_id, charge_id, checkout_id, item, result_id, sku, quantity,
-           unit_price, amount, reversed, transaction_id, captured_at, final_at)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[],
-           $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-           $12::uuid[], $13::timestamptz[], $14::timestamptz[])",
-        &new.iter().map(|(book, _)| book.slot().sql()).collect::<Vec<_>>(),
-        &new.iter().map(|(book, _)| book.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.id.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.checkout.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.item).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.result_id.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.sku.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.quantity).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.unit_price.micros()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.amount.micros()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.reversed.micros()).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.transaction.0).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.captured_at).collect::<Vec<_>>(),
-        &new.iter().map(|(_, c)| c.final_at).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn write_reversals(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
-    let changed: Vec<_> = rows.charges.iter().filter(|(_, facts)| facts.changed).collect();
-    sqlx::query!(
-        "update charge c set reversed = u.reversed
-         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::bigint[])
-              as u(slot, book_id, charge_id, reversed)
-         where c.slot = u.slot and c.book_id = u.book_id and c.charge_id = u.charge_id",
-        &changed.iter().map(|((book, _), _)| book.slot().sql()).collect::<Vec<_>>(),
-        &changed.iter().map(|((book, _), _)| book.0).collect::<Vec<_>>(),
-        &changed.iter().map(|((_, charge), _)| charge.0).collect::<Vec<_>>(),
-        &changed.iter().map(|(_, facts)| facts.reversed.micros()).collect::<Vec<_>>(),
-    )
-    .execute(&mut *tx)
-    .await?;
-    let new = &rows.reversed;
-    sqlx::query!(
-        "insert into reversal (slot, book_id, charge_id, reversal_id, amount, reason,
-           transaction_id, reversed_by, reversed_at)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
-           $6::text[], $7::uuid[], $8::uuid[], $9::timestamptz[])",
-        &new.iter().map(|r| r.account.slot().sql()).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.account.0).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.charge.0).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.id.0).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.amount.micros()).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.reason.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.transaction.0).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.by.0).collect::<Vec<_>>(),
-        &new.iter().map(|r| r.at).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;

@@ -189,6 +189,7 @@ pub(in crate::checkout) struct ReversalRow {
     pub reason: String,
     pub transaction_id: Uuid,
     pub reversed_at: DateTime<Utc>,
+    pub dispute_id: Option<Uuid>,
 }
 
 pub(in crate::checkout) async fn reversals(
@@ -200,10 +201,44 @@ pub(in crate::checkout) async fn reversals(
         ReversalRow,
         r#"select r.charge_id as "charge_id!", r.reversal_id as "reversal_id!",
                   r.amount as "amount!", r.reason as "reason!",
-                  r.transaction_id as "transaction_id!", r.reversed_at as "reversed_at!"
+                  r.transaction_id as "transaction_id!", r.reversed_at as "reversed_at!", r.dispute_id
            from unnest($3::uuid[]) as u(id)
            join reversal r on r.slot = $1 and r.book_id = $2 and r.charge_id = u.id
            order by r.reversal_id"#,
+        account.slot().sql(),
+        account.0,
+        charges
+    )
+    .fetch_all(pool)
+    .await
+}
+
+pub(in crate::checkout) struct DisputeRow {
+    pub dispute_id: Uuid,
+    pub charge_id: Uuid,
+    pub amount: i64,
+    pub reason: String,
+    pub state: String,
+    pub disputed_at: DateTime<Utc>,
+    pub decide_by: DateTime<Utc>,
+    pub decided_at: Option<DateTime<Utc>>,
+    pub decision_reason: Option<String>,
+}
+
+pub(in crate::checkout) async fn disputes(
+    pool: &PgPool,
+    account: BookId,
+    charges: &[Uuid],
+) -> Result<Vec<DisputeRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DisputeRow,
+        r#"select d.dispute_id as "dispute_id!", d.charge_id as "charge_id!",
+                  d.amount as "amount!", d.reason as "reason!", d.state as "state!",
+                  d.disputed_at as "disputed_at!", d.decide_by as "decide_by!", d.decided_at,
+                  d.decision_reason
+           from unnest($3::uuid[]) as u(id)
+           join dispute d on d.slot = $1 and d.book_id = $2 and d.charge_id = u.id
+           order by d.dispute_id"#,
         account.slot().sql(),
         account.0,
         charges

@@ -1,9 +1,11 @@
-//! All SQL of checkouts. `batch` runs inside the engine's transaction, and `quotes` where it is wanted; `catalog` is the price list;
-//! what is here answers questions.
+//! All SQL of checkouts. `batch` runs inside the engine's transaction, with `charges` and, where they
+//! are wanted, `quotes`; `catalog` is the price list; what is here answers questions.
 
 pub(super) mod batch;
 pub(super) mod catalog;
+mod charges;
 pub(super) mod detail;
+pub(super) mod disputes;
 pub(super) mod quotes;
 
 use std::collections::BTreeMap;
@@ -136,10 +138,13 @@ pub(super) async fn holds(
 }
 
 /// What never changes about a charge.
-pub(super) struct ChargeTarget {
-    pub(super) account: BookId,
-    pub(super) hold: HoldId,
-    pub(super) sku: String,
+#[derive(Clone, Debug)]
+pub struct ChargeTarget {
+    pub account: BookId,
+    pub hold: HoldId,
+    pub checkout: CheckoutId,
+    pub result_id: String,
+    pub sku: String,
 }
 
 pub(super) async fn charge_target(
@@ -147,7 +152,7 @@ pub(super) async fn charge_target(
     charge: ChargeId,
 ) -> Result<Option<ChargeTarget>, sqlx::Error> {
     let row = sqlx::query!(
-        "select c.book_id, i.hold_id, c.sku
+        "select c.book_id, i.hold_id, c.checkout_id, c.result_id, c.sku
          from charge c
          join checkout_item i on i.slot = c.slot and i.book_id = c.book_id
                              and i.checkout_id = c.checkout_id and i.item = c.item
@@ -160,6 +165,8 @@ pub(super) async fn charge_target(
     Ok(row.map(|row| ChargeTarget {
         account: BookId(row.book_id),
         hold: HoldId(row.hold_id),
+        checkout: CheckoutId(row.checkout_id),
+        result_id: row.result_id,
         sku: row.sku,
     }))
 }
@@ -282,6 +289,7 @@ pub(super) async fn due_items(
 pub struct Overdue {
     pub items: i64,
     pub results: i64,
+    pub disputes: i64,
 }
 
 pub(super) async fn overdue(pool: &PgPool, at: DateTime<Utc>) -> Result<Overdue, sqlx::Error> {
@@ -290,7 +298,9 @@ pub(super) async fn overdue(pool: &PgPool, at: DateTime<Utc>) -> Result<Overdue,
         r#"select (select count(*) from checkout_item where not closed and deliver_by <= $1)
                     as "items!",
                   (select count(*) from result where state = 'verifying' and verify_by <= $1)
-                    as "results!""#,
+                    as "results!",
+                  (select count(*) from dispute where state = 'open' and decide_by <= $1)
+                    as "disputes!""#,
         at
     )
     .fetch_one(pool)

@@ -1,5 +1,6 @@
 //! What answers say about checkouts. The same shapes are frozen as outcomes and read from the rows.
 
+mod dispute;
 mod read;
 
 use chrono::{DateTime, Utc};
@@ -7,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, KeyId, LotId, ReversalId, TransactionId,
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, KeyId, LotId, ReversalId, TransactionId,
 };
 
 use super::annex::{NewCharge, NewCheckout, NewResult, NewReversal};
-use super::{CheckoutSummary, Item, ResultState};
+use super::{ChargeState, CheckoutSummary, Item, ResultState};
+
+pub use dispute::{DisputeState, DisputeView};
 
 pub(super) use read::{charge, charges, checkout};
 
@@ -116,16 +119,16 @@ pub struct ChargeView {
     pub unit_price: Amount,
     pub amount: Amount,
     pub reversed: Amount,
-    /// `captured`, `partially_reversed`, `reversed`.
-    pub status: String,
+    pub status: ChargeState,
     pub lots: Vec<LotDraw>,
     pub evidence_sha256: String,
     #[schema(value_type = Option<Object>)]
     pub verdict: Option<serde_json::Value>,
     pub ledger_transaction_id: TransactionId,
     pub captured_at: DateTime<Utc>,
-    /// Until then the charge can be reversed.
+    /// Until then the charge can be disputed and reversed.
     pub final_at: DateTime<Utc>,
+    pub disputes: Vec<DisputeView>,
     pub reversals: Vec<ReversalView>,
 }
 
@@ -147,6 +150,8 @@ pub struct ReversalView {
     pub reason: String,
     pub ledger_transaction_id: TransactionId,
     pub reversed_at: DateTime<Utc>,
+    /// The dispute that it upholds.
+    pub dispute_id: Option<DisputeId>,
     /// What is left of the charge; only in the answer to the reversal itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<Amount>,
@@ -252,7 +257,8 @@ impl ReversalView {
             ledger_transaction_id: new.transaction,
             reversed_at: new.at,
             remaining: Some(remaining),
-            reversed_by: Some(new.by),
+            dispute_id: new.dispute,
+            reversed_by: new.by,
         }
     }
 }

@@ -1,13 +1,17 @@
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::checkout::ChargeRow;
 use crate::checkout::store::{amount, detail};
-use crate::ground::{Amount, BookId, ChargeId, CheckoutId, LotId, ReversalId, TransactionId};
+use crate::checkout::{ChargeFacts, ChargeRow, OpenDispute};
+use crate::ground::{
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, LotId, ReversalId, TransactionId,
+};
 
 use super::{
-    ChargeView, CheckoutView, ItemView, LotDraw, ResultState, ResultView, ReversalView, status,
+    ChargeView, CheckoutView, DisputeState, DisputeView, ItemView, LotDraw, ResultState,
+    ResultView, ReversalView, status,
 };
 
 /// A checkout as it stands.
@@ -84,9 +88,10 @@ pub(in crate::checkout) async fn charge(
     pool: &PgPool,
     account: BookId,
     id: ChargeId,
+    at: DateTime<Utc>,
 ) -> Result<Option<ChargeView>, sqlx::Error> {
     let rows = detail::charges(pool, account, Some(id), None, 1).await?;
-    Ok(charge_views(pool, account, rows).await?.pop())
+    Ok(charge_views(pool, account, rows, at).await?.pop())
 }
 
 /// Charges, newest first.
@@ -95,15 +100,17 @@ pub(in crate::checkout) async fn charges(
     account: BookId,
     before: Option<ChargeId>,
     limit: i64,
+    at: DateTime<Utc>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
     let rows = detail::charges(pool, account, None, before, limit).await?;
-    charge_views(pool, account, rows).await
+    charge_views(pool, account, rows, at).await
 }
 
 async fn charge_views(
     pool: &PgPool,
     account: BookId,
     rows: Vec<ChargeRow>,
+    at: DateTime<Utc>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
     let ids: Vec<_> = rows.iter().map(|row| row.charge_id).collect();
     let mut lots: HashMap<_, Vec<LotDraw>> = HashMap::new();
@@ -116,42 +123,98 @@ async fn charge_views(
     }
     let mut reversals: HashMap<_, Vec<ReversalView>> = HashMap::new();
     for row in detail::reversals(pool, account, &ids).await? {
-        reversals.entry(row.charge_id).or_default().push(ReversalView {
-            reversal_id: ReversalId(row.reversal_id),
-            charge_id: ChargeId(row.charge_id),
-            amount: amount(row.amount),
-            reason: row.reason,
-            ledger_transaction_id: TransactionId(row.transaction_id),
-            reversed_at: row.reversed_at,
-            remaining: None,
-            reversed_by: None,
-        });
+        reversals.entry(row.charge_id).or_default().push(reversal_view(row));
+    }
+    let mut disputes: HashMap<_, Vec<detail::DisputeRow>> = HashMap::new();
+    for row in detail::disputes(pool, account, &ids).await? {
+        disputes.entry(row.charge_id).or_default().push(row);
     }
     let view = |row: ChargeRow| {
-        let status = match (row.reversed == 0, row.reversed == row.amount) {
-            (true, _) => "captured",
-            (false, true) => "reversed",
-            (false, false) => "partially_reversed",
-        };
-        ChargeView {
-            charge_id: ChargeId(row.charge_id),
-            checkout_id: CheckoutId(row.checkout_id),
-            item: row.item,
-            result_id: row.result_id,
-            sku: row.sku,
-            quantity: row.quantity,
-            unit_price: amount(row.unit_price),
-            amount: amount(row.amount),
-            reversed: amount(row.reversed),
-            status: status.to_owned(),
-            lots: lots.remove(&row.charge_id).unwrap_or_default(),
-            evidence_sha256: hex::encode(row.evidence_hash),
-            verdict: row.verdict,
-            ledger_transaction_id: TransactionId(row.transaction_id),
-            captured_at: row.captured_at,
-            final_at: row.final_at,
-            reversals: reversals.remove(&row.charge_id).unwrap_or_default(),
-        }
+        let lots = lots.remove(&row.charge_id).unwrap_or_default();
+        let reversals = reversals.remove(&row.charge_id).unwrap_or_default();
+        let disputes = disputes.remove(&row.charge_id).unwrap_or_default();
+        charge_view(row, at, lots, disputes, reversals)
     };
     Ok(rows.into_iter().map(view).collect())
+}
+
+fn charge_view(
+    row: ChargeRow,
+    at: DateTime<Utc>,
+    lots: Vec<LotDraw>,
+    disputes: Vec<detail::DisputeRow>,
+    reversals: Vec<ReversalView>,
+) -> ChargeView {
+    let disputes: Vec<_> =
+        disputes.into_iter().filter_map(|of| dispute_view(of, &row, &reversals)).collect();
+    let open = disputes.iter().find(|dispute| dispute.status == DisputeState::Open);
+    let facts =
+        ChargeFacts {
+            amount: amount(row.amount),
+            reversed: amount(row.reversed),
+            captured_at: row.captured_at,
+            final_at: row.final_at,
+            dispute: open.map(|&DisputeView { dispute_id: id, amount, decide_by, .. }| {
+                OpenDispute { id, amount, decide_by }
+            }),
+            disputes: i64::try_from(disputes.len()).unwrap_or(i64::MAX),
+        };
+    ChargeView {
+        charge_id: ChargeId(row.charge_id),
+        checkout_id: CheckoutId(row.checkout_id),
+        item: row.item,
+        result_id: row.result_id,
+        sku: row.sku,
+        quantity: row.quantity,
+        unit_price: amount(row.unit_price),
+        amount: facts.amount,
+        reversed: facts.reversed,
+        status: facts.state(at),
+        lots,
+        evidence_sha256: hex::encode(row.evidence_hash),
+        verdict: row.verdict,
+        ledger_transaction_id: TransactionId(row.transaction_id),
+        captured_at: row.captured_at,
+        final_at: row.final_at,
+        disputes,
+        reversals,
+    }
+}
+
+fn dispute_view(
+    row: detail::DisputeRow,
+    charge: &ChargeRow,
+    reversals: &[ReversalView],
+) -> Option<DisputeView> {
+    let id = DisputeId(row.dispute_id);
+    let reversal = reversals.iter().find(|reversal| reversal.dispute_id == Some(id));
+    Some(DisputeView {
+        dispute_id: id,
+        charge_id: ChargeId(row.charge_id),
+        checkout_id: CheckoutId(charge.checkout_id),
+        result_id: charge.result_id.clone(),
+        sku: charge.sku.clone(),
+        amount: amount(row.amount),
+        reason: row.reason,
+        status: DisputeState::from_name(&row.state)?,
+        disputed_at: row.disputed_at,
+        decide_by: row.decide_by,
+        decided_at: row.decided_at,
+        decision_reason: row.decision_reason,
+        reversal_id: reversal.map(|reversal| reversal.reversal_id),
+    })
+}
+
+fn reversal_view(row: detail::ReversalRow) -> ReversalView {
+    ReversalView {
+        reversal_id: ReversalId(row.reversal_id),
+        charge_id: ChargeId(row.charge_id),
+        amount: amount(row.amount),
+        reason: row.reason,
+        ledger_transaction_id: TransactionId(row.transaction_id),
+        reversed_at: row.reversed_at,
+        dispute_id: row.dispute_id.map(DisputeId),
+        remaining: None,
+        reversed_by: None,
+    }
 }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod checkout;
+mod disputes;
 mod documents;
 mod expiry;
 mod keys;

@@ -88,6 +88,14 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
                 other("not its SKU", with_key("strange verifier"), &["scope_missing"]),
             ]
         }
+        "POST /api/v1/charges/{charge_id}/disputes" => vec![
+            wrong(but("amount", json!("0")), "amount"),
+            other("another customer's", others(world, ask), HIDDEN),
+        ],
+        "POST /api/v1/disputes/{dispute_id}/decision" => vec![
+            wrong(but("decision", json!("open")), "decision"),
+            other("not its SKU", with_key("strange verifier"), &["scope_missing"]),
+        ],
         "POST /api/v1/charges/{charge_id}/reversals" => vec![
             wrong(but("amount", json!("0")), "amount"),
             wrong(but("amount", json!("0.000000")), "amount"),

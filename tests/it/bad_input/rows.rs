@@ -92,6 +92,13 @@ pub fn row(world: &World, name: &str) -> Row {
         "POST /api/v1/charges/{charge_id}/reversals" => {
             (VERIFIER, Some(json!({"amount": "0.10", "reason": "a tenth was wrong"})))
         }
+        "POST /api/v1/charges/{charge_id}/disputes" => {
+            (CUSTOMER, Some(json!({"amount": "0.10", "reason": "a tenth was wrong"})))
+        }
+        "GET /api/v1/disputes" => (VERIFIER, None),
+        "POST /api/v1/disputes/{dispute_id}/decision" => {
+            (VERIFIER, Some(json!({"decision": "upheld", "reason": "so it was"})))
+        }
         "PUT /api/v1/admin/catalog/{sku}" => (OPERATOR, Some(terms())),
         "POST /api/v1/admin/keys" => (OPERATOR, Some(key(world))),
         "POST /sandbox/faucet" => {

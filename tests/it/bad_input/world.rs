@@ -43,6 +43,8 @@ pub struct World {
     pub bad_keys: Vec<(&'static str, String, &'static str)>,
     pub checkout: String,
     pub charge: String,
+    /// About a charge of its own.
+    pub dispute: String,
     pub others_checkout: String,
     pub others_charge: String,
     pub webhook: String,
@@ -63,6 +65,7 @@ impl World {
         }
         let (customer, other) = (api.signup(json!([])).await, api.signup(json!([])).await);
         let (checkout, charge) = spend(&api, &customer).await;
+        let dispute = object(&api, &customer, &checkout).await;
         let (others_checkout, others_charge) = spend(&api, &other).await;
         let (webhook, others_webhook) = (hook(&api, &customer).await, hook(&api, &other).await);
         let keys = BTreeMap::from([
@@ -85,6 +88,7 @@ impl World {
             bad_keys,
             checkout,
             charge,
+            dispute,
             others_checkout,
             others_charge,
             webhook,
@@ -144,6 +148,7 @@ impl World {
         let values = [
             ("{checkout_id}", self.checkout.as_str()),
             ("{charge_id}", self.charge.as_str()),
+            ("{dispute_id}", self.dispute.as_str()),
             ("{webhook_id}", self.webhook.as_str()),
             ("{result_id}", "r2"),
             ("{topup_id}", self.topup.as_str()),
@@ -298,6 +303,17 @@ async fn spend(api: &Api, customer: &Customer) -> (String, String) {
     api.deliver(&api.operator, &checkout, "r2", 1, 2).await;
     let charges = api.get("/api/v1/charges", &customer.key).await.json(200);
     (checkout, charges["data"][0]["charge_id"].as_str().unwrap().to_owned())
+}
+
+/// Has one more result of a checkout charged, disputes that, and returns the dispute's id.
+async fn object(api: &Api, customer: &Customer, checkout: &str) -> String {
+    api.deliver(&api.operator, checkout, "r0", 1, 1).await;
+    let verdict = json!({"verdict": "accepted"});
+    let charge = api.judge(&api.operator, checkout, "r0", verdict).await.json(200);
+    let path = format!("/api/v1/charges/{}/disputes", charge["charge_id"].as_str().unwrap());
+    let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
+    let dispute = api.post_once(&path, &customer.key, "d1", body).await.json(201);
+    dispute["dispute_id"].as_str().unwrap().to_owned()
 }
 
 /// Makes a webhook and returns its id.

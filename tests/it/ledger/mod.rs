@@ -3,6 +3,7 @@
 mod batch;
 mod book;
 mod commands;
+mod deadlines;
 mod failure;
 mod golden;
 mod guards;
@@ -15,7 +16,9 @@ mod past;
 mod plan;
 mod race;
 mod refusals;
+mod repeat;
 mod restored;
+mod rivals;
 mod rows;
 pub mod scene;
 mod vectors;

@@ -14,7 +14,7 @@ use super::scene::{self, Call, Replica, Request, code, until};
 use crate::support::postgres::{TestDatabase, run};
 
 /// Two processes: each has its own pool, engine and clock.
-async fn replicas(db: &TestDatabase) -> [Replica; 2] {
+pub(super) async fn replicas(db: &TestDatabase) -> [Replica; 2] {
     let pair = [1, 2].map(|seed| Replica::new(db, seed, EngineSettings::default()));
     pair[0].list_skus().await;
     pair
@@ -52,7 +52,12 @@ fn open(account: BookId, spender: KeyId, key: String, units: i64) -> Request {
 }
 
 /// An accepted checkout of so many units of the third SKU.
-async fn opened(replica: &Replica, account: BookId, spender: KeyId, units: i64) -> CheckoutId {
+pub(super) async fn opened(
+    replica: &Replica,
+    account: BookId,
+    spender: KeyId,
+    units: i64,
+) -> CheckoutId {
     let key = format!("open {:?}", scene::fresh::<8>());
     let outcome = replica.send(&open(account, spender, key, units)).await.unwrap();
     assert!(outcome.accepted, "{}", outcome.body);
@@ -60,7 +65,12 @@ async fn opened(replica: &Replica, account: BookId, spender: KeyId, units: i64) 
 }
 
 /// A checkout with one result under verification, called `r`.
-async fn delivered(replica: &Replica, account: BookId, spender: KeyId, units: i64) -> CheckoutId {
+pub(super) async fn delivered(
+    replica: &Replica,
+    account: BookId,
+    spender: KeyId,
+    units: i64,
+) -> CheckoutId {
     let checkout = opened(replica, account, spender, units).await;
     let key = format!("deliver {checkout}");
     let call = Call::Submit(checkout, scene::submission("r", 1, units));
@@ -69,7 +79,12 @@ async fn delivered(replica: &Replica, account: BookId, spender: KeyId, units: i6
 }
 
 /// A charge of so many micro-dollars.
-async fn charged(replica: &Replica, account: BookId, spender: KeyId, units: i64) -> ChargeId {
+pub(super) async fn charged(
+    replica: &Replica,
+    account: BookId,
+    spender: KeyId,
+    units: i64,
+) -> ChargeId {
     let checkout = delivered(replica, account, spender, units).await;
     let call = Call::Judge(checkout, "r".into(), scene::verdict(units));
     let key = format!("judge {checkout}");

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 /// Lots are named by the order in which they were opened, transactions and holds by their first
 /// version.
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 11] = [
     "select 'book', version, event_seq, frozen_at is not null, settled_usdc, prepaid, held,
             promo_issued, promo, promo_held, revenue, reversed_revenue, breakage, settlement_loss
      from book where slot = $1 and book_id = $2",
@@ -44,6 +44,9 @@ const QUERIES: [&str; 10] = [
      join checkout_item i using (slot, book_id, checkout_id)
      where slot = $1 and book_id = $2 and i.item = r.item
      order by hold_number(i.hold_id), r.result_id",
+    "select 'dispute', d.amount, d.state, d.decided_by, d.decision_reason, v.amount
+     from dispute d left join reversal v using (slot, book_id, dispute_id)
+     where slot = $1 and book_id = $2 order by d.dispute_id",
     "select 'event', seq, kind from outbox where slot = $1 and book_id = $2 order by seq",
 ];
 

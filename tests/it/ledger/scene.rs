@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar::checkout::{
-    Check, CheckoutError, Checkouts, Criteria, Order, OrderLine, ResultSubmission, ReversalRequest,
-    SkuTerms, Staff, Verdict, Verification,
+    Check, CheckoutError, Checkouts, Criteria, DisputeDecision, DisputeRequest, Order, OrderLine,
+    ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict, Verification,
 };
 use bursar::db;
 use bursar::ground::{
-    Amount, BookId, ChargeId, CheckoutId, Clock, Entropy, Fingerprint, KeyId, SeededEntropy,
-    ShiftedClock, SystemEntropy, sha256,
+    Amount, BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, Fingerprint, KeyId,
+    SeededEntropy, ShiftedClock, SystemEntropy, sha256,
 };
 use bursar::ledger::{self, CommandIdentity, Engine, EngineSettings, Outcome, SubmitError};
 use chrono::TimeDelta;
@@ -123,6 +123,12 @@ impl Replica {
             Call::Reverse(charge, request) => {
                 self.checkouts.reverse(charge, identity, request).await
             }
+            Call::Dispute(charge, request) => {
+                self.checkouts.dispute(*account, charge, identity, request).await
+            }
+            Call::Decide(dispute, decision) => {
+                self.checkouts.decide_dispute(dispute, identity, decision).await
+            }
             Call::Act(verb) => Ok(self.act(*account, key, verb).await?),
         }
     }
@@ -144,6 +150,8 @@ pub enum Call {
     Judge(CheckoutId, String, Verdict),
     Cancel(CheckoutId),
     Reverse(ChargeId, ReversalRequest),
+    Dispute(ChargeId, DisputeRequest),
+    Decide(DisputeId, DisputeDecision),
     Act(Verb),
 }
 
@@ -175,6 +183,14 @@ pub fn verdict(accepted: i64) -> Verdict {
 
 pub fn reversal(amount: Option<Amount>) -> ReversalRequest {
     ReversalRequest { by: staff(), amount, reason: "late failure".into() }
+}
+
+pub fn dispute(by: KeyId, amount: Option<Amount>) -> DisputeRequest {
+    DisputeRequest { by, amount, reason: "not as ordered".into() }
+}
+
+pub fn decision(upheld: bool) -> DisputeDecision {
+    DisputeDecision { by: staff(), upheld, reason: "so it is".into() }
 }
 
 /// The answer of an accepted command, or the reason of a refused one.

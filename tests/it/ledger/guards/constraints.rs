@@ -111,6 +111,40 @@ fn constraints_refuse_what_the_engine_would_never_write() {
             ),
             (copy(&db, "reversal", "{}").await, unique, "reversal_pkey"),
             (
+                "insert into reversal
+                 select slot, book_id, charge_id, gen_random_uuid(), amount, reason, transaction_id,
+                   reversed_by, reversed_at, dispute_id
+                 from reversal where dispute_id is not null"
+                    .into(),
+                unique,
+                "reversal_one_per_dispute",
+            ),
+            (
+                "insert into reversal
+                 select slot, book_id, charge_id, gen_random_uuid(), amount, reason, transaction_id,
+                   null, reversed_at, null from reversal"
+                    .into(),
+                check,
+                "reversal_by_somebody",
+            ),
+            (
+                copy(&db, "dispute", r#"{"dispute_id": "00000000-0000-0000-0000-0000000000aa"}"#)
+                    .await,
+                unique,
+                "dispute_one_open_per_charge",
+            ),
+            (
+                "update dispute set state = 'upheld' where state = 'open'".into(),
+                check,
+                "dispute_decided_once",
+            ),
+            (
+                "update dispute set state = 'denied', decided_at = now() where state = 'open'"
+                    .into(),
+                check,
+                "dispute_denied_by_somebody",
+            ),
+            (
                 "update result set accepted = quantity + 1 where state = 'captured'".into(),
                 check,
                 "result_accepted_within_quantity",

@@ -49,9 +49,18 @@ async fn scene(db: &TestDatabase) -> (Replica, BookId) {
     }
     let judge = Call::Judge(checkout, "r".into(), scene::verdict(1));
     let charge = send("judge", judge).await["charge_id"].clone();
-    let reverse =
-        Call::Reverse(charge.as_str().unwrap().parse().unwrap(), scene::reversal(Some(amount(2))));
+    let charge = charge.as_str().unwrap().parse().unwrap();
+    let reverse = Call::Reverse(charge, scene::reversal(Some(amount(2))));
     send("reverse", reverse).await;
+    // One dispute of each kind: denied, upheld, open.
+    for (key, upheld) in [("no", Some(false)), ("yes", Some(true)), ("open", None)] {
+        let request = scene::dispute(keys[0], Some(amount(1)));
+        let id = send(&format!("dispute {key}"), Call::Dispute(charge, request)).await;
+        if let Some(upheld) = upheld {
+            let id = id["dispute_id"].as_str().unwrap().parse().unwrap();
+            send(key, Call::Decide(id, scene::decision(upheld))).await;
+        }
+    }
     send("cancel", Call::Cancel(checkout)).await;
     let staked = "insert into claim (slot, key, kind, book_id, subject_id, created_at)
                   select 7, decode(repeat('07', 32), 'hex'), 'wallet', book_id, book_id, now()

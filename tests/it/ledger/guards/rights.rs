@@ -57,6 +57,7 @@ fn the_service_changes_only_the_columns_that_change() {
             ("checkout_item", "quantity, unit_price, hold_id, deliver_by, dispute_window_s"),
             ("result", "quantity, item, evidence, evidence_hash, submitted_at, verify_by"),
             ("charge", "amount, quantity, unit_price, transaction_id, final_at"),
+            ("dispute", "amount, charge_id, reason, disputed_by, disputed_at, decide_by"),
         ] {
             for column in columns.split(", ") {
                 let sql = format!("update {table} set {column} = {column}");
@@ -89,6 +90,7 @@ fn nothing_is_born_with_a_history() {
             ("checkout", "canceled_at"),
             ("checkout_item", "submitted, settled, closed"),
             ("result", "accepted, verdict, decided_at, charge_id"),
+            ("dispute", "state, decided_by, decided_at, decision_reason"),
             ("topup", "settlement_tx, reason, attempt, credited_at, sent_at, superseded_by"),
             ("settlement", "standing, sightings, missing_since"),
             ("api_key", "revoked_at"),

@@ -115,6 +115,18 @@ fn no_counter_goes_down_and_no_outcome_changes() {
                 "result_has_one_outcome",
             ),
             (
+                "update dispute set state = 'denied' where state = 'upheld'",
+                "dispute_has_one_outcome",
+            ),
+            (
+                "update dispute set decided_at = decided_at + interval '1 us' where state = 'denied'",
+                "dispute_has_one_outcome",
+            ),
+            (
+                "update dispute set decision_reason = 'another' where state = 'denied'",
+                "dispute_has_one_outcome",
+            ),
+            (
                 "update topup set state = 'unknown' where state = 'credited'",
                 "topup_outcome_is_final",
             ),
