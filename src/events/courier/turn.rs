@@ -3,12 +3,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
 
 use crate::events::store::{self, Claimed, Due, Mark, Release};
-use crate::events::{CourierSettings, EventError, Events, WebhookSecret};
+use crate::events::{CourierSettings, EventError, Events};
 use crate::ground::{CipherError, SecretCipher};
-use crate::outbound::CallError;
+use crate::outbound::{CallError, SigningSecret, signed_headers};
 
 use super::pause::{again_at, rest_until};
 
@@ -86,16 +85,16 @@ impl Turn {
     }
 
     /// The secrets that sign now, the present one first.
-    fn secrets(&self) -> Result<Vec<WebhookSecret>, CipherError> {
+    fn secrets(&self) -> Result<Vec<SigningSecret>, CipherError> {
         let Claimed { key: (_, id), secret, previous, .. } = &self.webhook;
         let now = self.events.clock.now();
         let previous = previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
         let sealed = std::iter::once(secret).chain(previous);
-        sealed.map(|sealed| WebhookSecret::open(&self.cipher, *id, sealed)).collect()
+        sealed.map(|sealed| SigningSecret::open(&self.cipher, id.0, sealed)).collect()
     }
 
     /// Sends a page, several at once. When one finds nobody there, no more are begun.
-    async fn deliver(&self, page: &[Due], secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
+    async fn deliver(&self, page: &[Due], secrets: &[SigningSecret]) -> Result<Heard, EventError> {
         let mut rest = page.iter();
         let first = rest.by_ref().take(AT_ONCE);
         let mut sent: FuturesUnordered<_> = first.map(|due| self.attempt(due, secrets)).collect();
@@ -113,10 +112,10 @@ impl Turn {
 
     /// Sends one event and writes down what came of it. The status alone counts: of the answer's body
     /// nothing is read.
-    async fn attempt(&self, due: &Due, secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
+    async fn attempt(&self, due: &Due, secrets: &[SigningSecret]) -> Result<Heard, EventError> {
         let body = serde_json::to_string(&due.event).expect("an event is plain texts and numbers");
         let id = due.event.id.to_string();
-        let headers = headers(secrets, &id, self.events.clock.now().timestamp(), &body)
+        let headers = signed_headers(secrets, &id, self.events.clock.now().timestamp(), &body)
             .expect("ids, numbers and base64 are header values");
         let called =
             self.events.caller.post(&self.webhook.url, headers, body, self.settings.timeout).await;
@@ -149,21 +148,4 @@ impl Turn {
         store::mark(&self.events.pool, self.webhook.key, due, &mark).await?;
         Ok(())
     }
-}
-
-/// The headers of a signed request, by the names of Standard Webhooks.
-fn headers(
-    secrets: &[WebhookSecret],
-    id: &str,
-    timestamp: i64,
-    body: &str,
-) -> Result<HeaderMap, InvalidHeaderValue> {
-    let signatures: Vec<_> =
-        secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert("webhook-id", HeaderValue::from_str(id)?);
-    headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-    headers.insert("webhook-signature", HeaderValue::from_str(&signatures.join(" "))?);
-    Ok(headers)
 }
