@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, KeyId, QuoteId, ReversalId, TransactionId,
+    Amount, BookId, ChargeId, CheckoutId, KeyId, QuoteId, ReversalId, TransactionId, VerifierId,
 };
 use crate::ledger::{Annex, Fault};
 
@@ -132,6 +132,8 @@ pub(super) struct CheckoutRows {
     pub(super) decided: Vec<(ResultKey, Decided)>,
     pub(super) charged: Vec<(BookId, NewCharge)>,
     pub(super) reversed: Vec<NewReversal>,
+    /// Results that a verifier is to be asked about, and since when.
+    pub(super) asks: Vec<(ResultKey, VerifierId, DateTime<Utc>)>,
     changes: u64,
 }
 
@@ -242,6 +244,11 @@ impl CheckoutRows {
         };
         self.results.insert(key.clone(), facts);
         self.submitted.push((key, result));
+    }
+
+    pub(super) fn ask(&mut self, key: ResultKey, verifier: VerifierId, at: DateTime<Utc>) {
+        self.changes = self.changes.saturating_add(1);
+        self.asks.push((key, verifier, at));
     }
 
     pub(super) fn decide(&mut self, key: &ResultKey, decided: Decided) -> Result<(), Fault> {

@@ -1,8 +1,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::{Amount, CheckoutId};
+use crate::ground::{Amount, CheckoutId, CipherError};
 use crate::ledger::SubmitError;
+use crate::outbound::UrlFault;
 
 use super::SchemaFault;
 use super::delivery::EVIDENCE_BYTES_MAX;
@@ -88,6 +89,14 @@ pub enum CheckoutError {
     ResultUnknown,
     #[error("there is no such charge")]
     ChargeUnknown,
+    #[error("there is no such verifier")]
+    VerifierUnknown,
+    #[error("the verifier's URL cannot be called: {0}")]
+    VerifierUrl(#[from] UrlFault),
+    #[error("no key is configured that secrets could be kept with")]
+    NoCipher,
+    #[error("a verifier's secret cannot be read")]
+    Secret(#[from] CipherError),
     #[error("this key does not serve the SKU {sku}")]
     SkuNotServed { sku: String },
     #[error("the ledger did not take the command")]

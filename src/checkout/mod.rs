@@ -19,6 +19,7 @@ mod quote;
 mod result;
 mod store;
 mod sweeper;
+mod verifier;
 mod view;
 
 use std::collections::{BTreeSet, HashSet};
@@ -29,7 +30,7 @@ use sqlx::PgPool;
 use crate::ground::{BookId, ChargeId, CheckoutId, Clock, Entropy, KeyId, QuoteId, ReversalId};
 use crate::ledger::{Command, CommandIdentity, Engine, Outcome};
 
-pub use catalog::{Sku, SkuTerms, Verification};
+pub use catalog::{Sku, SkuTerms, Verification, VerificationMode};
 pub use command::{
     Acceptance, Check, Order, OrderLine, ResultSubmission, ReversalRequest, Staff, Verdict,
 };
@@ -40,9 +41,10 @@ pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
+pub use verifier::{Asker, Verifier, VerifierSettings, Verifiers};
 pub use view::{
-    CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView, SubmissionView,
-    VerdictView,
+    CallView, CancelView, ChargeView, CheckoutView, ItemView, ResultView, ReversalView,
+    SubmissionView, VerdictView,
 };
 
 /// The verbs of this floor.
@@ -91,6 +93,11 @@ impl Checkouts {
         if let Some(schema) = terms.criteria.schema.clone() {
             tokio::task::spawn_blocking(move || EvidenceSchema::compile(&schema).map(drop))
                 .await??;
+        }
+        if let Some(verifier) = terms.verification.verifier()
+            && !store::verifiers::exists(&self.pool, verifier).await?
+        {
+            return Err(CheckoutError::VerifierUnknown);
         }
         Ok(store::catalog::put(&self.pool, sku, terms, self.clock.now()).await?)
     }
@@ -182,7 +189,7 @@ impl Checkouts {
         verdict.by.check_serves(&known.sku)?;
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
-        let command = command::Judge { target, identity, verdict, charge };
+        let command = command::Judge { target, identity, ruling: verdict.into(), charge };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
 

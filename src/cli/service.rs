@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use crate::accounts::{self, Accounts};
-use crate::checkout::Checkouts;
+use crate::checkout::{Asker, Checkouts};
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::{ManagedError, ManagedPostgres};
@@ -28,6 +28,7 @@ use super::database::{self, Database, DatabaseError, Missing};
 use super::events::open_events;
 use super::gauges::{self, Drift};
 use super::payments::{check_nodes, open_chain, open_facilitators};
+use super::verifiers::open_verifiers;
 use super::wallets::OpenWallets;
 use super::workers::{Tools, Workers};
 
@@ -52,7 +53,7 @@ pub enum StartError {
     Chain(#[from] ChainError),
     #[error("the key for secrets cannot be kept")]
     SecretKey(#[from] ManagedError),
-    #[error("calls to webhooks cannot be made")]
+    #[error("calls to webhooks and verifiers cannot be made")]
     Caller(#[from] reqwest::Error),
     #[error("the server did not start")]
     Server(#[from] io::Error),
@@ -69,6 +70,7 @@ pub struct Service {
     pub finance: Finance,
     topups: TopUps,
     courier: Courier,
+    asker: Asker,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
@@ -121,6 +123,8 @@ impl Service {
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
         let (events, courier) = open_events(settings, &pool, managed.as_ref(), &clock, &entropy)?;
+        let (verifiers, asker) =
+            open_verifiers(settings, &pool, &engine, managed.as_ref(), &clock, &entropy)?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
@@ -133,6 +137,8 @@ impl Service {
             courier: courier.clone(),
             watcher: Watcher::new(events.clone(), engine.clone()),
             webhook_interval: settings.webhook.interval,
+            asker: asker.clone(),
+            ask_interval: settings.verifier.interval,
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
@@ -147,6 +153,7 @@ impl Service {
             checkouts,
             topups: topups.clone(),
             events,
+            verifiers,
             finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
@@ -170,6 +177,7 @@ impl Service {
             finance: Finance::new(own_reports.clone()),
             topups,
             courier,
+            asker,
             handle,
             server,
             workers,
@@ -203,6 +211,7 @@ impl Service {
         self.topups.finish().await;
         self.workers.stop().await;
         self.courier.finish().await;
+        self.asker.finish().await;
         for pool in self.pools {
             // A long report may still hold a connection, which ends with the process.
             let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;

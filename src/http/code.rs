@@ -226,6 +226,9 @@ codes! {
     WebhookDisabled: "webhook_disabled", 409, false, "create_webhook", "/api/v1/webhooks",
         "The webhook is disabled",
         "Its receiver answered 410; delete it and make another.";
+    VerifiersUnavailable: "verifiers_unavailable", 409, false, "use_push", "",
+        "No verifier can be called here",
+        "Set BURSAR_SECRET_KEY, or list SKUs with the verification push.";
     ModeMismatch: "mode_mismatch", 409, false, "use_other_key", "",
         "Test and live do not mix",
         "Use a key and a network of this service's mode (Bursar-Mode).";

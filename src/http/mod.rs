@@ -41,6 +41,7 @@ mod service;
 mod settings;
 mod state;
 mod topups;
+mod verifiers;
 mod wallets;
 mod webhooks;
 

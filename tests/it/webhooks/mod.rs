@@ -3,7 +3,7 @@
 mod deliver;
 mod feed;
 mod kinds;
-mod receiver;
+pub mod receiver;
 mod replicas;
 mod watch;
 

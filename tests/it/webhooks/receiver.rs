@@ -17,6 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 pub enum Reply {
     /// With this status and a body that nobody understands.
     Status(u16),
+    /// With this status and body.
+    Text(u16, String),
+    /// With 200 and this body, after a while.
+    Late(Duration, String),
     /// With a redirect to there.
     Redirect(String),
     /// With 200 and a body that never ends.
@@ -144,6 +148,11 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
     };
     match reply {
         Reply::Status(status) => stream.write_all(head(status, "").as_bytes()).await,
+        Reply::Text(status, body) => stream.write_all(text(status, &body).as_bytes()).await,
+        Reply::Late(pause, body) => {
+            tokio::time::sleep(pause).await;
+            stream.write_all(text(200, &body).as_bytes()).await
+        }
         Reply::Redirect(to) => {
             stream.write_all(head(307, &format!("location: {to}\r\n")).as_bytes()).await
         }
@@ -165,6 +174,11 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
         }
         Reply::HangUp => Ok(()),
     }
+}
+
+fn text(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
 /// Reads one request; none when the connection ends before.
