@@ -1,5 +1,23 @@
 -- Money out: the catalogue, checkouts, results, charges, disputes and reversals.
 
+-- Whoever is called for verdicts, and how its calls have gone. Nothing of it is money.
+create table verifier (
+  verifier_id     uuid        not null primary key,
+  url             text        not null,
+  secret          bytea       not null, -- sealed, and bound to verifier_id
+  previous_secret bytea,                -- signs too for a while after a rotation
+  previous_until  timestamptz,
+  created_at      timestamptz not null,
+  failures        integer     not null default 0 check (failures >= 0), -- calls in a row without a verdict
+  rest_until      timestamptz,          -- until then it is not called: the circuit is open
+  constraint verifier_one_per_url unique (url),
+  constraint verifier_previous_ends check ((previous_secret is null) = (previous_until is null))
+);
+grant select on verifier to bursar_service;
+grant insert (verifier_id, url, secret, created_at) on verifier to bursar_service;
+grant update (secret, previous_secret, previous_until, failures, rest_until)
+  on verifier to bursar_service;
+
 -- The terms of every SKU, each version for ever: what an item was sold under is found here.
 create table sku_version (
   sku                     text        not null,
@@ -8,13 +26,15 @@ create table sku_version (
   unit                    text        not null,
   unit_price              bigint      not null check (unit_price > 0),
   criteria                jsonb       not null,
-  verification            text        not null check (verification in ('push')),
+  verification            text        not null check (verification in ('push', 'http')),
+  verifier_id             uuid        references verifier,
   delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
   verification_deadline_s integer     not null check (verification_deadline_s > 0),
   dispute_window_s        integer     not null check (dispute_window_s >= 0),
   active                  boolean     not null,
   updated_at              timestamptz not null,
-  primary key (sku, version)
+  primary key (sku, version),
+  constraint sku_version_http_has_verifier check ((verification = 'http') = (verifier_id is not null))
 );
 grant select, insert on sku_version to bursar_service;
 call make_append_only('sku_version');
@@ -26,16 +46,18 @@ create table sku (
   unit                    text        not null,
   unit_price              bigint      not null check (unit_price > 0),
   criteria                jsonb       not null,
-  verification            text        not null check (verification in ('push')),
+  verification            text        not null check (verification in ('push', 'http')),
+  verifier_id             uuid        references verifier,
   delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
   verification_deadline_s integer     not null check (verification_deadline_s > 0),
   dispute_window_s        integer     not null check (dispute_window_s >= 0),
   active                  boolean     not null,
   version                 integer     not null,
-  updated_at              timestamptz not null
+  updated_at              timestamptz not null,
+  constraint sku_http_has_verifier check ((verification = 'http') = (verifier_id is not null))
 );
 grant select, insert on sku to bursar_service;
-grant update (title, unit, unit_price, criteria, verification, delivery_deadline_s,
+grant update (title, unit, unit_price, criteria, verification, verifier_id, delivery_deadline_s,
               verification_deadline_s, dispute_window_s, active, version, updated_at)
   on sku to bursar_service;
 
@@ -134,6 +156,43 @@ grant insert (slot, book_id, checkout_id, result_id, item, quantity, state, evid
               submitted_by, submitted_at, verify_by) on result to bursar_service;
 grant update (state, accepted, verdict, decided_at, charge_id) on result to bursar_service;
 
+-- Results that a verifier is to be asked about: written with the result, worked off by callers. A
+-- caller claims one for a while by moving next_at, and then calls with no transaction open.
+create table verification (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  checkout_id uuid        not null,
+  result_id   text        not null,
+  verifier_id uuid        not null,
+  attempts    integer     not null default 0 check (attempts >= 0),
+  next_at     timestamptz,  -- null when there is nothing more to ask
+  primary key (slot, book_id, checkout_id, result_id)
+) with (fillfactor = 70);
+create index verification_due on verification (verifier_id, next_at) where next_at is not null;
+grant select on verification to bursar_service;
+grant insert (slot, book_id, checkout_id, result_id, verifier_id, next_at)
+  on verification to bursar_service;
+grant update (attempts, next_at) on verification to bursar_service;
+
+-- Every call, as the result's trail has it. One that never ended was cut off with its process.
+create table verification_call (
+  slot        smallint    not null,
+  book_id     uuid        not null,
+  checkout_id uuid        not null,
+  result_id   text        not null,
+  attempt     integer     not null check (attempt > 0),
+  called_at   timestamptz not null,
+  ended_at    timestamptz,
+  status      smallint,     -- the HTTP status of the answer
+  fault       text,         -- why the call brought no verdict
+  primary key (slot, book_id, checkout_id, result_id, attempt),
+  constraint verification_call_ends check (ended_at is not null or (status is null and fault is null))
+) with (fillfactor = 70);
+grant select on verification_call to bursar_service;
+grant insert (slot, book_id, checkout_id, result_id, attempt, called_at)
+  on verification_call to bursar_service;
+grant update (ended_at, status, fault) on verification_call to bursar_service;
+
 -- An itemised charge; its id is its capture's id. One per result, by constraint.
 create table charge (
   slot           smallint    not null,
@@ -219,6 +278,8 @@ create trigger checkout_item_never_reopens after update on checkout_item for eac
   execute function refuse_step();
 create trigger result_has_one_outcome after update on result for each row
   when (old.state <> 'verifying') execute function refuse_step();
+create trigger verification_call_ends_once after update on verification_call for each row
+  when (old.ended_at is not null) execute function refuse_step();
 create trigger charge_counts_up after update on charge for each row
   when (new.reversed < old.reversed) execute function refuse_step();
 

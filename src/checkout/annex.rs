@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 
 use crate::ground::{
     Amount, BookId, ChargeId, CheckoutId, DisputeId, KeyId, QuoteId, ReversalId, TransactionId,
+    VerifierId,
 };
 use crate::ledger::{Annex, Fault};
 
@@ -154,6 +155,8 @@ pub(super) struct CheckoutRows {
     pub(super) reversed: Vec<NewReversal>,
     pub(super) disputed: Vec<NewDispute>,
     pub(super) decided_disputes: Vec<DecidedDispute>,
+    /// Results that a verifier is to be asked about, and since when.
+    pub(super) asks: Vec<(ResultKey, VerifierId, DateTime<Utc>)>,
     changes: u64,
 }
 
@@ -269,6 +272,11 @@ impl CheckoutRows {
         };
         self.results.insert(key.clone(), facts);
         self.submitted.push((key, result));
+    }
+
+    pub(super) fn ask(&mut self, key: ResultKey, verifier: VerifierId, at: DateTime<Utc>) {
+        self.changes = self.changes.saturating_add(1);
+        self.asks.push((key, verifier, at));
     }
 
     pub(super) fn decide(&mut self, key: &ResultKey, decided: Decided) -> Result<(), Fault> {

@@ -1,23 +1,52 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::Amount;
+use crate::ground::{Amount, VerifierId};
 
 use super::Criteria;
 
 /// Who judges the results of a SKU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// A verifier posts verdicts.
     Push,
+    /// This verifier is called for them.
+    Http(VerifierId),
+}
+
+/// How verdicts come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Verification)]
+pub enum VerificationMode {
+    /// A verifier posts them.
+    Push,
+    /// A verifier is called for them.
+    Http,
 }
 
 impl Verification {
+    /// How verdicts come about.
+    pub const fn mode(self) -> VerificationMode {
+        match self {
+            Self::Push => VerificationMode::Push,
+            Self::Http(_) => VerificationMode::Http,
+        }
+    }
+
+    /// Who is called, if anybody is.
+    pub const fn verifier(self) -> Option<VerifierId> {
+        match self {
+            Self::Push => None,
+            Self::Http(verifier) => Some(verifier),
+        }
+    }
+
     /// The name in the table `sku`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Push => "push",
+            Self::Http(_) => "http",
         }
     }
 }

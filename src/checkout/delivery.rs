@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::ground::{HoldId, canonical_json};
+use crate::ground::{HoldId, VerifierId, canonical_json};
 
 use super::{CheckoutError, EvidenceSchema, Mismatch, ResultSubmission};
 
@@ -22,6 +22,8 @@ pub(super) struct KnownItem {
     pub(super) sku_version: i32,
     /// The schema of the criteria that it was sold under.
     pub(super) schema: Option<Value>,
+    /// Who is asked about results, if anybody is.
+    pub(super) verifier: Option<VerifierId>,
 }
 
 /// A result, and what was found out about it.
@@ -36,6 +38,8 @@ pub(super) struct Delivery {
     pub(super) evidence_hash: [u8; 32],
     /// Where the evidence does not meet the schema.
     pub(super) mismatches: Vec<Mismatch>,
+    /// Who is asked about it, unless that has settled it.
+    pub(super) verifier: Option<VerifierId>,
 }
 
 /// Hashes and checks the evidence of some results. The items of all of them are known.
@@ -63,8 +67,18 @@ pub(super) fn examine(
         let schema = schemas.get(&(of.sku.as_str(), of.sku_version));
         let mismatches = schema.map(|schema| schema.mismatches(&evidence)).unwrap_or_default();
         let evidence_hash = Sha256::digest(canonical.as_bytes()).into();
-        let hold = of.hold;
-        Ok(Delivery { result_id, item, hold, quantity, evidence, evidence_hash, mismatches })
+        let (hold, verifier) = (of.hold, of.verifier.filter(|_| mismatches.is_empty()));
+        let result = Delivery {
+            result_id,
+            item,
+            hold,
+            quantity,
+            evidence,
+            evidence_hash,
+            mismatches,
+            verifier,
+        };
+        Ok(result)
     };
     results.into_iter().enumerate().map(delivery).collect()
 }

@@ -1,8 +1,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::{Amount, CheckoutId, DisputeId};
+use crate::ground::{Amount, CheckoutId, CipherError, DisputeId};
 use crate::ledger::SubmitError;
+use crate::outbound::UrlFault;
 
 use super::SchemaFault;
 use super::delivery::EVIDENCE_BYTES_MAX;
@@ -100,6 +101,14 @@ pub enum CheckoutError {
     ChargeUnknown,
     #[error("there is no such dispute")]
     DisputeUnknown,
+    #[error("there is no such verifier")]
+    VerifierUnknown,
+    #[error("the verifier's URL cannot be called: {0}")]
+    VerifierUrl(#[from] UrlFault),
+    #[error("no key is configured that secrets could be kept with")]
+    NoCipher,
+    #[error("a verifier's secret cannot be read")]
+    Secret(#[from] CipherError),
     #[error("this key does not serve the SKU {sku}")]
     SkuNotServed { sku: String },
     #[error("the ledger did not take the command")]

@@ -21,6 +21,7 @@ mod quote;
 mod result;
 mod store;
 mod sweeper;
+mod verifier;
 mod view;
 
 use std::collections::{BTreeSet, HashSet};
@@ -31,7 +32,7 @@ use sqlx::PgPool;
 use crate::ground::{BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, KeyId, QuoteId};
 use crate::ledger::{Command, CommandIdentity, Engine, Outcome};
 
-pub use catalog::{Sku, SkuTerms, Verification};
+pub use catalog::{Sku, SkuTerms, Verification, VerificationMode};
 pub use charge::{ChargeEvent, ChargeFacts, ChargeState, OpenDispute};
 pub use command::{
     Acceptance, Check, DisputeDecision, DisputeRequest, Order, OrderLine, ResultSubmission,
@@ -44,9 +45,10 @@ pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use result::{ResultEvent, ResultFacts, ResultState};
 pub use store::{ChargeRow, CheckoutSummary, Overdue};
 pub use sweeper::Sweeper;
+pub use verifier::{Asker, Verifier, VerifierSettings, Verifiers};
 pub use view::{
-    CancelView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView, ResultView,
-    ReversalView, SubmissionView, VerdictView,
+    CallView, CancelView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView,
+    ResultView, ReversalView, SubmissionView, VerdictView,
 };
 
 /// The verbs of this floor.
@@ -95,6 +97,11 @@ impl Checkouts {
         if let Some(schema) = terms.criteria.schema.clone() {
             tokio::task::spawn_blocking(move || EvidenceSchema::compile(&schema).map(drop))
                 .await??;
+        }
+        if let Some(verifier) = terms.verification.verifier()
+            && !store::verifiers::exists(&self.pool, verifier).await?
+        {
+            return Err(CheckoutError::VerifierUnknown);
         }
         Ok(store::catalog::put(&self.pool, sku, terms, self.clock.now()).await?)
     }
@@ -186,7 +193,7 @@ impl Checkouts {
         verdict.by.check_serves(&known.sku)?;
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
-        let command = command::Judge { target, identity, verdict, charge };
+        let command = command::Judge { target, identity, ruling: verdict.into(), charge };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
 

@@ -12,8 +12,20 @@ use crate::outbound::Caller;
 
 use super::service::StartError;
 
-/// Opens the feed, on the connections of the API, and the courier, on its own. The Postgres that Bursar runs has a key for secrets beside it, when
-/// none is set.
+/// What keeps secrets. The Postgres that Bursar runs has a key for them beside it, when none is set.
+pub(super) fn secret_cipher(
+    settings: &Settings,
+    managed: Option<&ManagedPostgres>,
+    entropy: &dyn Entropy,
+) -> Result<Option<SecretCipher>, StartError> {
+    Ok(match (&settings.webhook.secret_key, managed) {
+        (Some(key), _) => Some(SecretCipher::new(key.reveal())),
+        (None, Some(managed)) => Some(SecretCipher::new(&managed.secret_key(entropy)?)),
+        (None, None) => None,
+    })
+}
+
+/// Opens the feed, on the connections of the API, and the courier, on its own.
 pub(super) fn open_events(
     settings: &Settings,
     (pool, own_pool): (&PgPool, &PgPool),
@@ -21,13 +33,9 @@ pub(super) fn open_events(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Events, Courier), StartError> {
-    let WebhookSettings { secret_key, reach, http, timeout, backoff, attempts_max, .. } =
+    let WebhookSettings { reach, http, timeout, backoff, attempts_max, .. } =
         settings.webhook.clone();
-    let cipher = match (secret_key, managed) {
-        (Some(key), _) => Some(SecretCipher::new(key.reveal())),
-        (None, Some(managed)) => Some(SecretCipher::new(&managed.secret_key(entropy.as_ref())?)),
-        (None, None) => None,
-    };
+    let cipher = secret_cipher(settings, managed, entropy.as_ref())?;
     let caller = Caller::new(reach, http)?;
     let events = Events::new(pool.clone(), clock.clone(), entropy.clone(), caller, cipher);
     let courier = CourierSettings { timeout, backoff, attempts_max };

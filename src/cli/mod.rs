@@ -18,6 +18,7 @@ mod service;
 mod serving;
 mod stop;
 mod topup;
+mod verifiers;
 mod wallets;
 mod workers;
 

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use crate::accounts::{self, Accounts};
-use crate::checkout::Checkouts;
+use crate::checkout::{Asker, Checkouts};
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::{ManagedError, ManagedPostgres};
@@ -28,6 +28,7 @@ use super::database::{self, Database, DatabaseError, Missing};
 use super::events::open_events;
 use super::gauges::{self, Drift};
 use super::payments::{check_nodes, open_chain, open_facilitators};
+use super::verifiers::open_verifiers;
 use super::wallets::OpenWallets;
 use super::workers::{Tools, Workers};
 
@@ -62,7 +63,7 @@ pub enum StartError {
     OtherKey(#[source] CipherError),
     #[error("webhooks cannot be read")]
     Webhooks(#[source] EventError),
-    #[error("calls to webhooks cannot be made")]
+    #[error("calls to webhooks and verifiers cannot be made")]
     Caller(#[from] reqwest::Error),
     #[error("the server did not start")]
     Server(#[from] io::Error),
@@ -79,6 +80,7 @@ pub struct Service {
     pub finance: Finance,
     topups: TopUps,
     courier: Courier,
+    asker: Asker,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     workers: Workers,
@@ -138,6 +140,8 @@ impl Service {
             EventError::Secret(error) => StartError::OtherKey(error),
             error => StartError::Webhooks(error),
         })?;
+        let (verifiers, asker) =
+            open_verifiers(settings, &pool, &engine, managed.as_ref(), &clock, &entropy)?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
@@ -150,6 +154,8 @@ impl Service {
             courier: courier.clone(),
             watcher: Watcher::new(events.on(sending.clone()), engine.clone()),
             webhook_interval: settings.webhook.interval,
+            asker: asker.clone(),
+            ask_interval: settings.verifier.interval,
             pool: pool.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
@@ -164,6 +170,7 @@ impl Service {
             checkouts,
             topups: topups.clone(),
             events,
+            verifiers,
             finance: Finance::new(reports.clone()),
             pool: pool.clone(),
             engine,
@@ -187,6 +194,7 @@ impl Service {
             finance: Finance::new(own_reports.clone()),
             topups,
             courier,
+            asker,
             handle,
             server,
             workers,
@@ -220,6 +228,7 @@ impl Service {
         self.workers.stop().await;
         self.courier.finish().await;
         self.topups.finish().await;
+        self.asker.finish().await;
         for pool in self.pools {
             // A long report may still hold a connection, which ends with the process.
             let _ = tokio::time::timeout(CLOSE_WITHIN, pool.close()).await;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
-use crate::checkout::Sweeper;
+use crate::checkout::{Asker, Sweeper};
 use crate::events::{Courier, Watcher};
 use crate::finance::DriftChecker;
 use crate::ground::Clock;
@@ -41,6 +41,8 @@ pub struct Tools {
     pub courier: Courier,
     pub watcher: Watcher,
     pub webhook_interval: Duration,
+    pub asker: Asker,
+    pub ask_interval: Duration,
     pub pool: PgPool,
     pub engine: Engine,
     pub clock: Arc<dyn Clock>,
@@ -58,7 +60,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
-    /// support, expiring lots, webhooks, old counters and quotes, and the checks.
+    /// support, expiring lots, webhooks, verifiers, old counters and quotes, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
@@ -100,6 +102,11 @@ impl Workers {
             let watcher = watcher.clone();
             async move { watcher.step().await.map_err(|e| e.to_string()) }
         });
+        let asker = tools.asker;
+        let ask = work("asker", tools.ask_interval, stopped.clone(), move || {
+            let asker = asker.clone();
+            async move { asker.step().await.map_err(|e| e.to_string()) }
+        });
         let tidy = work("webhook tidier", TIDY_INTERVAL, stopped.clone(), move || {
             let courier = tidier.clone();
             async move { courier.forget_old().await.map_err(|e| e.to_string()) }
@@ -111,7 +118,7 @@ impl Workers {
                 quotes.forget_quotes().await.map_err(|e| e.to_string())
             }
         });
-        let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, tidy, forget];
+        let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, ask, tidy, forget];
         Self { stop, tasks, careless: [checker, look] }
     }
 

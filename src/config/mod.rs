@@ -26,9 +26,9 @@ use crate::ground::Mode;
 pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 pub use settings::{
-    Basics, DatabaseSettings, EngineSettings, Facilitator, HttpSettings, ListedFacilitator, Need,
-    Node, PaymentSettings, ResolveSettings, Settings, SignupSettings, TopupSettings,
-    WebhookSettings,
+    Basics, CallSettings, DatabaseSettings, EngineSettings, Facilitator, HttpSettings,
+    ListedFacilitator, Need, Node, PaymentSettings, ResolveSettings, Settings, SignupSettings,
+    TopupSettings, WebhookSettings,
 };
 pub use url::{BaseUrl, UrlError};
 pub use variables::{Preset, TEST_PAY_TO, VARIABLES, Variable, find, help_text, markdown_table};

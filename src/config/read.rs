@@ -14,8 +14,8 @@ use super::payment;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::settings::{
-    Basics, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings, Settings,
-    SignupSettings, TopupSettings, WebhookSettings,
+    Basics, CallSettings, DatabaseSettings, EngineSettings, HttpSettings, Need, ResolveSettings,
+    Settings, SignupSettings, TopupSettings, WebhookSettings,
 };
 use super::url::postgres as postgres_url;
 use super::values::{key_hash, proxies, secret_key};
@@ -24,8 +24,10 @@ use super::variables::{
     DATABASE_URL, DB_CONNECTIONS, DEFAULT_TOPUP, FIRST_LOOK_MS, GRANT_BUDGET_PER_DAY, GRANT_DAYS,
     LANES, LOG, LOG_FORMAT, MAX_TOPUP, MIGRATION_URL, MIN_TOPUP, PARK_AFTER_S, PG_BIN, PUBLIC_URL,
     QUEUE, RATE_PER_MINUTE, RECEIPT_WAIT_MS, RESOLVE_BACKOFF_MS, RESOLVE_INTERVAL_MS, SECRET_KEY,
-    SETTLE_MARGIN_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES, Variable,
-    WEBHOOK_ATTEMPTS, WEBHOOK_BACKOFF_MS, WEBHOOK_INTERVAL_MS, WEBHOOK_TIMEOUT_MS,
+    SETTLE_MARGIN_S, SIGNUP_GRANT, SIGNUPS_PER_HOUR, SWEEP_INTERVAL_MS, TRUSTED_PROXIES,
+    VERIFIER_ADDRESSES, VERIFIER_ATTEMPTS, VERIFIER_BACKOFF_MS, VERIFIER_FAILURES,
+    VERIFIER_INTERVAL_MS, VERIFIER_REST_MS, VERIFIER_TIMEOUT_MS, Variable, WEBHOOK_ATTEMPTS,
+    WEBHOOK_BACKOFF_MS, WEBHOOK_INTERVAL_MS, WEBHOOK_TIMEOUT_MS,
 };
 
 /// The mode in these variables, for what depends on nothing else.
@@ -52,6 +54,7 @@ impl Settings {
                 queue: reader.number(&QUEUE, 1..=1_000_000),
             },
             webhook: webhook(&mut reader, http.bind),
+            verifier: verifier(&mut reader),
             http,
             sweep_interval: Duration::from_millis(reader.number(&SWEEP_INTERVAL_MS, 10..=60_000)),
             admin_key_hash: reader.optional(&ADMIN_KEY_HASH, key_hash).map(Secret::new),
@@ -151,6 +154,19 @@ fn webhook(reader: &mut Reader<'_>, bind: SocketAddr) -> WebhookSettings {
         backoff: Duration::from_millis(reader.number(&WEBHOOK_BACKOFF_MS, 10..=600_000)),
         attempts_max: reader.number(&WEBHOOK_ATTEMPTS, 1..=20),
         interval: Duration::from_millis(reader.number(&WEBHOOK_INTERVAL_MS, 10..=60_000)),
+    }
+}
+
+fn verifier(reader: &mut Reader<'_>) -> CallSettings {
+    let millis = Duration::from_millis;
+    CallSettings {
+        reach: reader.parsed(&VERIFIER_ADDRESSES),
+        timeout: millis(reader.number(&VERIFIER_TIMEOUT_MS, 100..=60_000)),
+        backoff: millis(reader.number(&VERIFIER_BACKOFF_MS, 10..=600_000)),
+        attempts_max: reader.number(&VERIFIER_ATTEMPTS, 1..=50),
+        failures_max: reader.number(&VERIFIER_FAILURES, 1..=1000),
+        rest: millis(reader.number(&VERIFIER_REST_MS, 10..=3_600_000)),
+        interval: millis(reader.number(&VERIFIER_INTERVAL_MS, 10..=60_000)),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// How webhooks are called.
     pub webhook: WebhookSettings,
+    /// How verifiers are called.
+    pub verifier: CallSettings,
     /// How long the sweeper waits between two looks for passed deadlines.
     pub sweep_interval: Duration,
     /// SHA-256 of the operator key.
@@ -212,6 +214,25 @@ pub struct WebhookSettings {
     /// After how many attempts a delivery is given up.
     pub attempts_max: i32,
     /// How long to wait between two looks for events.
+    pub interval: Duration,
+}
+
+/// How verifiers are called.
+#[derive(Clone, Debug)]
+pub struct CallSettings {
+    /// Which addresses may be called.
+    pub reach: Reach,
+    /// How long a verifier may take to answer.
+    pub timeout: Duration,
+    /// The first pause between two calls about one result.
+    pub backoff: Duration,
+    /// After how many calls a result is not asked about any more.
+    pub attempts_max: i32,
+    /// After how many calls in a row without a verdict the verifier is given a rest.
+    pub failures_max: i32,
+    /// How long that is.
+    pub rest: Duration,
+    /// How long to wait between two looks for results.
     pub interval: Duration,
 }
 

@@ -231,7 +231,7 @@ variables! {
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));
     SECRET_KEY = open("BURSAR_SECRET_KEY",
-        "Key that encrypts the secrets of webhooks in the database. Without it there are no webhooks. Keep it as long as the database.",
+        "Key that encrypts the secrets of webhooks and verifiers in the database. Without it none are called. Keep it as long as the database.",
         "base64 of 32 random bytes", Derived("kept beside the Postgres that Bursar runs")).live(Unset)
         .secret();
     ALLOW_PRIVATE_ADDRESSES = open("BURSAR_ALLOW_PRIVATE_ADDRESSES",
@@ -248,6 +248,27 @@ variables! {
         "a whole number from 1 to 20", Value("11"));
     WEBHOOK_INTERVAL_MS = open("BURSAR_WEBHOOK_INTERVAL_MS",
         "Milliseconds between looks for events that webhooks want.",
+        "a whole number from 10 to 60000", Value("500"));
+    VERIFIER_ADDRESSES = open("BURSAR_VERIFIER_ADDRESSES",
+        "Which addresses besides public ones verifiers may have: none, loopback, or private, which is both. Link-local and metadata addresses are never called.",
+        "none, loopback or private", Value("loopback")).live(Value("none"));
+    VERIFIER_TIMEOUT_MS = open("BURSAR_VERIFIER_TIMEOUT_MS",
+        "Milliseconds that a verifier may take to answer.",
+        "a whole number from 100 to 60000", Value("10000"));
+    VERIFIER_BACKOFF_MS = open("BURSAR_VERIFIER_BACKOFF_MS",
+        "Milliseconds until a verifier that gave no verdict is asked again; the pause doubles each time, up to an hour, until the verification deadline.",
+        "a whole number from 10 to 600000", Value("2000"));
+    VERIFIER_ATTEMPTS = open("BURSAR_VERIFIER_ATTEMPTS",
+        "Calls after which a verifier is not asked about a result any more.",
+        "a whole number from 1 to 50", Value("20"));
+    VERIFIER_FAILURES = open("BURSAR_VERIFIER_FAILURES",
+        "Calls in a row without a verdict after which a verifier is given a rest; then a single call tries it.",
+        "a whole number from 1 to 1000", Value("5"));
+    VERIFIER_REST_MS = open("BURSAR_VERIFIER_REST_MS",
+        "Milliseconds of that rest.",
+        "a whole number from 10 to 3600000", Value("30000"));
+    VERIFIER_INTERVAL_MS = open("BURSAR_VERIFIER_INTERVAL_MS",
+        "Milliseconds between looks for results that verifiers are to be asked about.",
         "a whole number from 10 to 60000", Value("500"));
     RATE_PER_MINUTE = open("BURSAR_RATE_PER_MINUTE",
         "Requests per minute and client address; an API key has ten times as many.",

@@ -15,7 +15,6 @@
 mod courier;
 mod error;
 mod event;
-mod secret;
 mod store;
 mod watch;
 mod webhooks;
@@ -23,6 +22,5 @@ mod webhooks;
 pub use courier::{Courier, CourierSettings};
 pub use error::EventError;
 pub use event::{Event, EventData, KINDS, Kind};
-pub use secret::WebhookSecret;
 pub use watch::Watcher;
 pub use webhooks::{Delivery, Events, Feed, NewWebhook, Replay, Standing, Webhook};

@@ -6,9 +6,9 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::ground::{Amount, BookId, Clock, Entropy, EventId, SecretCipher, WebhookId};
-use crate::outbound::Caller;
+use crate::outbound::{Caller, SigningSecret};
 
-use super::{Event, EventError, Kind, WebhookSecret, store};
+use super::{Event, EventError, Kind, store};
 
 /// How long the old secret signs too after a rotation.
 const ROTATION: TimeDelta = TimeDelta::hours(24);
@@ -143,7 +143,7 @@ impl Events {
             kept = store::any_sealed(&self.pool).await?;
         }
         if let Some((id, sealed)) = kept {
-            WebhookSecret::open(cipher, id, &sealed)?;
+            SigningSecret::open(cipher, id.0, &sealed)?;
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Events {
         &self,
         account: BookId,
         wanted: NewWebhook,
-    ) -> Result<(Webhook, WebhookSecret), EventError> {
+    ) -> Result<(Webhook, SigningSecret), EventError> {
         let cipher = self.cipher.as_ref().ok_or(EventError::NoCipher)?;
         let url = self.caller.check(&wanted.url)?;
         let kinds = wanted.types.map(|mut kinds| {
@@ -185,8 +185,8 @@ impl Events {
         });
         let at = self.clock.now();
         let id = WebhookId::mint(self.entropy.as_ref(), at, account.slot());
-        let secret = WebhookSecret::generate(self.entropy.as_ref());
-        let sealed = secret.seal(cipher, id, self.entropy.as_ref());
+        let secret = SigningSecret::generate(self.entropy.as_ref());
+        let sealed = secret.seal(cipher, id.0, self.entropy.as_ref());
         let new = store::WebhookRow {
             account,
             id,
@@ -228,10 +228,10 @@ impl Events {
         &self,
         account: BookId,
         id: WebhookId,
-    ) -> Result<(Webhook, WebhookSecret), EventError> {
+    ) -> Result<(Webhook, SigningSecret), EventError> {
         let cipher = self.cipher.as_ref().ok_or(EventError::NoCipher)?;
-        let secret = WebhookSecret::generate(self.entropy.as_ref());
-        let sealed = secret.seal(cipher, id, self.entropy.as_ref());
+        let secret = SigningSecret::generate(self.entropy.as_ref());
+        let sealed = secret.seal(cipher, id.0, self.entropy.as_ref());
         let at = self.clock.now();
         let until = at.checked_add_signed(ROTATION).unwrap_or(at);
         let rotated = store::rotate_secret(&self.pool, account, id, &sealed, (at, until)).await?;

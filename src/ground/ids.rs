@@ -156,6 +156,9 @@ typed_id!(
 typed_id!(
     /// A webhook: where events of a book are sent.
     WebhookId, "whk");
+typed_id!(
+    /// A verifier that is called for verdicts. It belongs to no book.
+    VerifierId, "vfr");
 
 impl BookId {
     /// The house book, which holds what belongs to no customer.

@@ -21,7 +21,8 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, canonical_json, sha256};
 pub use ids::{
     BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, HoldId, IdError, KeyId, LotId,
-    QuoteId, ReversalId, Slot, TopupId, TransactionId, WebhookId, mint_ordered_uuid, mint_uuid,
+    QuoteId, ReversalId, Slot, TopupId, TransactionId, VerifierId, WebhookId, mint_ordered_uuid,
+    mint_uuid,
 };
 pub use mode::Mode;
 pub use page::{Page, PageError};

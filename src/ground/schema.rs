@@ -6,7 +6,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{
     Amount, BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, HoldId, KeyId, LotId, Mode,
-    QuoteId, ReversalId, TopupId, TransactionId, WebhookId,
+    QuoteId, ReversalId, TopupId, TransactionId, VerifierId, WebhookId,
 };
 
 /// The pattern of amounts in JSON.
@@ -66,6 +66,7 @@ id_schemas! {
     ReversalId: "The id of a reversal";
     EventId: "The id of an event";
     WebhookId: "The id of a webhook";
+    VerifierId: "The id of a verifier that is called";
 }
 
 fn id_schema(prefix: &str, what: &str) -> RefOr<Schema> {

@@ -8,7 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, disputes, docs, document, events,
-    ledger, past, quotes, results, sandbox, service, topups, wallets, webhooks,
+    ledger, past, quotes, results, sandbox, service, topups, verifiers, wallets, webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -51,6 +51,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(webhooks::read_webhook).service(webhooks::delete_webhook);
     config.service(webhooks::rotate_webhook).service(webhooks::replay_events);
     config.service(webhooks::list_deliveries);
+    config.service(verifiers::register_verifier).service(verifiers::list_verifiers);
     config.service(catalog::list_sku).service(admin::issue_key);
     config.service(service::say_alive).service(service::say_ready);
     config.service(service::show_metrics).service(service::show_guide);

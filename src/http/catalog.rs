@@ -5,9 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::checkout::{Criteria, Sku, SkuTerms, Verification};
-use crate::ground::{Amount, Page};
-use crate::http::Problem;
+use crate::checkout::{Criteria, Sku, SkuTerms, Verification, VerificationMode};
+use crate::ground::{Amount, Page, VerifierId};
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::http::fields::{
@@ -16,6 +15,7 @@ use crate::http::fields::{
 use crate::http::list::object;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
+use crate::http::{Code, Problem};
 
 /// Something that can be bought.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,8 +33,10 @@ pub struct SkuView {
     pub unit_price: Amount,
     /// What a result must be to be accepted.
     pub criteria: Criteria,
-    /// Who judges results: with `push`, a verifier posts verdicts.
-    pub verification: Verification,
+    /// How verdicts come about: with `push`, a verifier posts them; with `http`, Bursar calls it.
+    pub verification: VerificationMode,
+    /// Who is called, with `http`.
+    pub verifier_id: Option<VerifierId>,
     /// How long after the checkout results may be submitted; the rest is released then.
     pub delivery_deadline_seconds: i32,
     /// How long after its submission a result may be judged; it is released then.
@@ -71,9 +73,11 @@ pub struct SkuRequest {
     /// What a result must be to be accepted.
     #[serde(deserialize_with = "object")]
     pub criteria: CriteriaRequest,
-    /// Who judges results: with `push`, a verifier posts verdicts.
+    /// How verdicts come about: with `push`, a verifier posts them; with `http`, Bursar calls it.
     #[serde(default = "push", deserialize_with = "word")]
-    pub verification: Verification,
+    pub verification: VerificationMode,
+    /// Who is called: required with `http`, else left out.
+    pub verifier_id: Option<VerifierId>,
     /// How long after the checkout results may be submitted.
     pub delivery_deadline_seconds: DeadlineSeconds,
     /// How long after its submission a result may be judged.
@@ -105,8 +109,8 @@ pub struct SkuPage {
     versions: Page<SkuView>,
 }
 
-fn push() -> Verification {
-    Verification::Push
+fn push() -> VerificationMode {
+    VerificationMode::Push
 }
 
 fn on_sale() -> bool {
@@ -122,7 +126,8 @@ impl From<Sku> for SkuView {
             unit: terms.unit,
             unit_price: terms.unit_price,
             criteria: terms.criteria,
-            verification: terms.verification,
+            verification: terms.verification.mode(),
+            verifier_id: terms.verification.verifier(),
             delivery_deadline_seconds: terms.delivery_deadline_s,
             verification_deadline_seconds: terms.verification_deadline_s,
             dispute_window_seconds: terms.dispute_window_s,
@@ -133,19 +138,28 @@ impl From<Sku> for SkuView {
     }
 }
 
-impl From<SkuRequest> for SkuTerms {
-    fn from(request: SkuRequest) -> Self {
-        Self {
+impl TryFrom<SkuRequest> for SkuTerms {
+    type Error = Problem;
+
+    fn try_from(request: SkuRequest) -> Result<Self, Problem> {
+        let misfit = |why| Problem::new(Code::ValidationFailed).field("verifier_id").detail(why);
+        let verification = match (request.verification, request.verifier_id) {
+            (VerificationMode::Push, None) => Verification::Push,
+            (VerificationMode::Http, Some(verifier)) => Verification::Http(verifier),
+            (VerificationMode::Http, None) => return Err(misfit("http says who is called")),
+            (VerificationMode::Push, Some(_)) => return Err(misfit("push calls nobody")),
+        };
+        Ok(Self {
             title: request.title.into_string(),
             unit: request.unit.into_string(),
             unit_price: request.unit_price.get(),
             criteria: request.criteria.into(),
-            verification: request.verification,
+            verification,
             delivery_deadline_s: request.delivery_deadline_seconds.get(),
             verification_deadline_s: request.verification_deadline_seconds.get(),
             dispute_window_s: request.dispute_window_seconds.get(),
             active: request.active,
-        }
+        })
     }
 }
 
@@ -243,6 +257,6 @@ pub async fn list_sku(
     access: Granted<Operator, (ApiPath<SkuName>, ApiJson<SkuRequest>)>,
 ) -> Result<HttpResponse, Problem> {
     let (ApiPath(sku), ApiJson(request)) = access.asked;
-    let listed = state.checkouts.list_sku(sku.as_str(), &request.into()).await?;
+    let listed = state.checkouts.list_sku(sku.as_str(), &request.try_into()?).await?;
     Ok(HttpResponse::Ok().json(SkuView::from(listed)))
 }

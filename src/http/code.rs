@@ -244,6 +244,9 @@ codes! {
     ReplayUnderWay: "replay_under_way", 409, true, "retry_later", "",
         "Other events are being sent again",
         "Wait until those have been queued, and send it again.";
+    VerifiersUnavailable: "verifiers_unavailable", 409, false, "use_push", "",
+        "No verifier can be called here",
+        "Set BURSAR_SECRET_KEY, or list SKUs with the verification push.";
     ModeMismatch: "mode_mismatch", 409, false, "use_other_key", "",
         "Test and live do not mix",
         "Use a key and a network of this service's mode (Bursar-Mode).";

@@ -81,6 +81,10 @@ impl From<CheckoutError> for Problem {
             | CheckoutError::ResultUnknown
             | CheckoutError::ChargeUnknown
             | CheckoutError::DisputeUnknown => say(Code::NotFound),
+            CheckoutError::VerifierUnknown => say(Code::ValidationFailed).field("verifier_id"),
+            CheckoutError::VerifierUrl(_) => say(Code::ValidationFailed).field("url"),
+            CheckoutError::NoCipher => say(Code::VerifiersUnavailable),
+            CheckoutError::Secret(_) => Self::fault(Code::Internal, &error),
             CheckoutError::SkuNotServed { sku } => {
                 say(Code::ScopeMissing).with("sku", sku.as_str())
             }

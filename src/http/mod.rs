@@ -42,6 +42,7 @@ mod service;
 mod settings;
 mod state;
 mod topups;
+mod verifiers;
 mod wallets;
 mod webhooks;
 

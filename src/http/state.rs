@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use sqlx::PgPool;
 
 use crate::accounts::Accounts;
-use crate::checkout::Checkouts;
+use crate::checkout::{Checkouts, Verifiers};
 use crate::events::Events;
 use crate::finance::Finance;
 use crate::ground::{Clock, Entropy, Mode};
@@ -29,6 +29,8 @@ pub struct AppState {
     pub topups: TopUps,
     /// Money out.
     pub checkouts: Checkouts,
+    /// Who is called for verdicts.
+    pub verifiers: Verifiers,
     /// Telling what happened.
     pub events: Events,
     /// Reports.

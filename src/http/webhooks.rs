@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::events::{Delivery, Kind, NewWebhook, Replay, Webhook, WebhookSecret};
+use crate::events::{Delivery, Kind, NewWebhook, Replay, Webhook};
 use crate::ground::{Page, WebhookId};
 use crate::http::auth::{Customer, Granted};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
@@ -14,6 +14,7 @@ use crate::http::list::Several;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
+use crate::outbound::SigningSecret;
 
 /// A webhook that is wanted.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -44,7 +45,7 @@ pub struct WebhookAnswer {
 }
 
 impl WebhookAnswer {
-    fn of((webhook, secret): (Webhook, WebhookSecret)) -> Self {
+    fn of((webhook, secret): (Webhook, SigningSecret)) -> Self {
         Self { webhook, secret: secret.reveal() }
     }
 }

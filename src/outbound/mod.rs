@@ -3,10 +3,12 @@
 //! Such an address could be one of ours. So the host is looked up once, every address that it has
 //! must be one that may be called, and the connection goes to just those: there is no second lookup
 //! that could give another answer. Redirects are not followed, proxies of the environment are not
-//! used, and what is answered is shown to nobody.
+//! used, and nothing of an answer is shown to anybody as it came.
 
 mod address;
 mod caller;
+mod signature;
 
 pub use address::{AddressKind, Reach};
 pub use caller::{CallError, Caller, UrlFault};
+pub use signature::{SigningSecret, signed_headers};

@@ -27,4 +27,5 @@ mod support;
 mod support_smoke;
 mod tidy;
 mod topup;
+mod verifier;
 mod webhooks;

@@ -9,7 +9,7 @@ use crate::checkout::{CheckoutRefusal, Item, ResultEvent, ResultState};
 use crate::ground::{BookId, ChargeId, CheckoutId, HoldId};
 use crate::ledger::{Annexes, Command, CommandIdentity, Decision, Desk, Fault, Wants};
 
-use super::Verdict;
+use super::Ruling;
 
 /// The result that is judged, with what never changes about it.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Target {
 pub struct Judge {
     pub target: Target,
     pub identity: CommandIdentity,
-    pub verdict: Verdict,
+    pub ruling: Ruling,
     pub charge: ChargeId,
 }
 
@@ -71,14 +71,18 @@ impl Command for Judge {
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let at = desk.book.now();
-        let event = ResultEvent::Verdict { accepted: self.verdict.accepted, at };
-        let data = json!({
-            "verifier": self.verdict.by.key,
-            "accepted": self.verdict.accepted,
-            "reason": self.verdict.reason,
-            "checks": self.verdict.checks,
+        let Ruling { verifier, name, accepted, reason, checks } = &self.ruling;
+        let event = ResultEvent::Verdict { accepted: *accepted, at };
+        let mut data = json!({
+            "verifier": verifier,
+            "accepted": accepted,
+            "reason": reason,
+            "checks": checks,
             "decided_at": at,
         });
+        if let (Some(name), Some(members)) = (name, data.as_object_mut()) {
+            members.insert("verifier_name".to_owned(), name.as_str().into());
+        }
         match settle(desk, &self.target, event, data, Some(self.charge))? {
             Settled::Done(view, _) => Ok(Decision::accept(&view)),
             Settled::Refused(refusal) => Ok(Decision::refuse(&refusal)),

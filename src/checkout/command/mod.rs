@@ -85,6 +85,25 @@ pub struct Verdict {
     pub checks: Vec<Check>,
 }
 
+/// A verdict as it is recorded, whichever way it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The key that posted it, or the verifier that was called.
+    pub(in crate::checkout) verifier: String,
+    /// What the verifier that was called says it is.
+    pub(in crate::checkout) name: Option<String>,
+    pub(in crate::checkout) accepted: i64,
+    pub(in crate::checkout) reason: Option<String>,
+    pub(in crate::checkout) checks: Vec<Check>,
+}
+
+impl From<Verdict> for Ruling {
+    fn from(verdict: Verdict) -> Self {
+        let Verdict { by, accepted, reason, checks } = verdict;
+        Self { verifier: by.key.to_string(), name: None, accepted, reason, checks }
+    }
+}
+
 /// What is to be given back of a charge.
 #[derive(Clone, Debug)]
 pub struct ReversalRequest {

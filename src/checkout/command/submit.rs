@@ -100,6 +100,9 @@ impl SubmitResults {
             item.take(delivery.quantity);
         })?;
         rows.submit(self.key(delivery), result);
+        if let Some(verifier) = delivery.verifier {
+            rows.ask(self.key(delivery), verifier, at);
+        }
         desk.book.emit("result.submitted", self.checkout.0);
         if !delivery.mismatches.is_empty() {
             self.reject(desk, delivery, &mut view)?;

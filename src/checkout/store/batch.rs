@@ -6,7 +6,7 @@ use crate::checkout::annex::{CheckoutRows, Listing};
 use crate::checkout::{Item, ResultFacts, ResultState};
 use crate::ground::{BookId, CheckoutId, HoldId};
 
-use super::{amount, charges, quotes};
+use super::{amount, charges, quotes, verification};
 
 pub(in crate::checkout) async fn read(
     tx: &mut PgConnection,
@@ -149,6 +149,9 @@ pub(in crate::checkout) async fn write(
     }
     if !rows.submitted.is_empty() {
         insert_results(tx, rows).await?;
+    }
+    if !rows.asks.is_empty() {
+        verification::insert(tx, rows).await?;
     }
     if !rows.decided.is_empty() {
         decide_results(tx, rows).await?;

@@ -1,8 +1,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use crate::checkout::{Criteria, Sku, SkuTerms, Verification};
+use crate::ground::VerifierId;
 
 use super::amount;
 
@@ -12,6 +14,7 @@ struct Row {
     unit: String,
     unit_price: i64,
     criteria: Json<Criteria>,
+    verifier_id: Option<Uuid>,
     delivery_deadline_s: i32,
     verification_deadline_s: i32,
     dispute_window_s: i32,
@@ -29,8 +32,11 @@ impl From<Row> for Sku {
                 unit: row.unit,
                 unit_price: amount(row.unit_price),
                 criteria: row.criteria.0,
-                // A CHECK allows nothing else.
-                verification: Verification::Push,
+                // A CHECK ties the two together.
+                verification: match row.verifier_id {
+                    Some(verifier) => Verification::Http(VerifierId(verifier)),
+                    None => Verification::Push,
+                },
                 delivery_deadline_s: row.delivery_deadline_s,
                 verification_deadline_s: row.verification_deadline_s,
                 dispute_window_s: row.dispute_window_s,
@@ -50,8 +56,8 @@ pub(in crate::checkout) async fn list(
     let rows = sqlx::query_as!(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
-                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-                  updated_at
+                  verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+                  active, version, updated_at
            from sku where sku > $1 order by sku limit $2"#,
         after,
         limit
@@ -65,8 +71,8 @@ pub(in crate::checkout) async fn get(pool: &PgPool, sku: &str) -> Result<Option<
     let row = sqlx::query_as!(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
-                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-                  updated_at
+                  verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+                  active, version, updated_at
            from sku where sku = $1"#,
         sku
     )
@@ -85,8 +91,8 @@ pub(in crate::checkout) async fn versions(
     let rows = sqlx::query_as!(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
-                  delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-                  updated_at
+                  verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+                  active, version, updated_at
            from sku_version where sku = $1 and ($2::integer is null or version < $2)
            order by version desc limit $3"#,
         sku,
@@ -110,30 +116,33 @@ pub(in crate::checkout) async fn put(
         Row,
         r#"with listed as (
              insert into sku (sku, title, unit, unit_price, criteria, verification,
-               delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+               verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
                updated_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11)
+             values ($1, $2, $3, $4, $5, $6, $12, $7, $8, $9, $10, 1, $11)
              on conflict (sku) do update set
                title = excluded.title, unit = excluded.unit, unit_price = excluded.unit_price,
                criteria = excluded.criteria, verification = excluded.verification,
+               verifier_id = excluded.verifier_id,
                delivery_deadline_s = excluded.delivery_deadline_s,
                verification_deadline_s = excluded.verification_deadline_s,
                dispute_window_s = excluded.dispute_window_s, active = excluded.active,
                version = sku.version + 1, updated_at = excluded.updated_at
              where (sku.title, sku.unit, sku.unit_price, sku.criteria, sku.verification,
                     sku.delivery_deadline_s, sku.verification_deadline_s, sku.dispute_window_s,
-                    sku.active)
-                <> (excluded.title, excluded.unit, excluded.unit_price, excluded.criteria,
+                    sku.active, sku.verifier_id)
+                is distinct from (excluded.title, excluded.unit, excluded.unit_price, excluded.criteria,
                     excluded.verification, excluded.delivery_deadline_s,
-                    excluded.verification_deadline_s, excluded.dispute_window_s, excluded.active)
+                    excluded.verification_deadline_s, excluded.dispute_window_s, excluded.active,
+                    excluded.verifier_id)
              returning *)
            insert into sku_version (sku, version, title, unit, unit_price, criteria, verification,
-             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at)
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active,
+             updated_at)
            select sku, version, title, unit, unit_price, criteria, verification,
-             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at
            from listed
            returning sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
-             delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
              updated_at"#,
         sku,
         terms.title,
@@ -145,7 +154,8 @@ pub(in crate::checkout) async fn put(
         terms.verification_deadline_s,
         terms.dispute_window_s,
         terms.active,
-        at
+        at,
+        terms.verification.verifier().map(|id| id.0)
     )
     .fetch_optional(pool)
     .await?;

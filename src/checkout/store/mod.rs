@@ -1,5 +1,6 @@
 //! All SQL of checkouts. `batch` runs inside the engine's transaction, with `charges` and, where they
-//! are wanted, `quotes`; `catalog` is the price list; what is here answers questions.
+//! are wanted, `quotes`; `catalog` is the price list; `verifiers` are whom is called, and `verification`
+//! what they are asked; what is here answers questions.
 
 pub(super) mod batch;
 pub(super) mod catalog;
@@ -7,6 +8,8 @@ mod charges;
 pub(super) mod detail;
 pub(super) mod disputes;
 pub(super) mod quotes;
+pub(super) mod verification;
+pub(super) mod verifiers;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +17,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::checkout::delivery::KnownItem;
-use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId};
+use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId, VerifierId};
 
 pub use detail::ChargeRow;
 
@@ -47,7 +50,8 @@ pub(super) async fn items(
     numbers: impl IntoIterator<Item = i16>,
 ) -> Result<BTreeMap<i16, KnownItem>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select i.item, i.hold_id, i.sku, i.sku_version, v.criteria -> 'schema' as schema
+        r#"select i.item, i.hold_id, i.sku, i.sku_version, v.criteria -> 'schema' as schema,
+                  v.verifier_id
            from checkout_item i
            join sku_version v on v.sku = i.sku and v.version = i.sku_version
            where i.slot = $1 and i.book_id = $2 and i.checkout_id = $3 and i.item = any($4)"#,
@@ -64,6 +68,7 @@ pub(super) async fn items(
             sku: row.sku,
             sku_version: row.sku_version,
             schema: row.schema,
+            verifier: row.verifier_id.map(VerifierId),
         };
         (row.item, item)
     });

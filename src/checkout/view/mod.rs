@@ -76,6 +76,23 @@ pub struct ResultView {
     #[schema(value_type = Option<Object>)]
     pub verdict: Option<serde_json::Value>,
     pub charge_id: Option<ChargeId>,
+    /// The last call to the verifier, when it is one that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_call: Option<CallView>,
+}
+
+/// A call to the verifier of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallView {
+    /// Counts the calls about the result.
+    pub attempt: i32,
+    pub called_at: DateTime<Utc>,
+    /// None while it is under way, or when it was cut off.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The HTTP status of the answer.
+    pub status: Option<i16>,
+    /// Why it brought no verdict.
+    pub unknown: Option<String>,
 }
 
 /// Results that were submitted, in the order of the request.
@@ -215,6 +232,7 @@ impl ResultView {
             accepted: None,
             verdict: None,
             charge_id: None,
+            last_call: None,
         }
     }
 }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::checkout::store::{amount, detail};
+use crate::checkout::store::{amount, detail, verification};
 use crate::checkout::{ChargeFacts, ChargeRow, OpenDispute};
 use crate::ground::{
     Amount, BookId, ChargeId, CheckoutId, DisputeId, LotId, ReversalId, TransactionId,
@@ -24,6 +24,13 @@ pub(in crate::checkout) async fn checkout(
     let items: Vec<ItemView> =
         detail::items(pool, account, id).await?.into_iter().map(ItemView::from).collect();
     let results = detail::results(pool, account, id).await?;
+    let calls = verification::calls(pool, account, id, None).await?;
+    let mut calls: HashMap<_, _> = calls.into_iter().collect();
+    let result = |row| {
+        let mut view = result_view(row)?;
+        view.last_call = calls.remove(&view.result_id);
+        Some(view)
+    };
     let sum =
         |part: fn(&ItemView) -> Amount| Amount::sum(items.iter().map(part)).unwrap_or_default();
     let (held, captured) = (sum(|i| i.held), sum(|i| i.captured));
@@ -37,7 +44,7 @@ pub(in crate::checkout) async fn checkout(
         captured,
         released: sum(|i| i.released),
         reversed: sum(|i| i.reversed),
-        results: results.into_iter().filter_map(result_view).collect(),
+        results: results.into_iter().filter_map(result).collect(),
         items,
         created_at: row.created_at,
         canceled_at: row.canceled_at,
@@ -80,6 +87,7 @@ fn result_view(row: detail::ResultRow) -> Option<ResultView> {
         accepted: row.accepted,
         verdict: row.verdict,
         charge_id: row.charge_id.map(ChargeId),
+        last_call: None,
     })
 }
 

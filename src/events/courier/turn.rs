@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 
 use crate::events::store::{self, Claimed, Due, Mark, Release};
-use crate::events::{CourierSettings, EventError, Events, WebhookSecret};
+use crate::events::{CourierSettings, EventError, Events};
 use crate::ground::{CipherError, SecretCipher};
-use crate::outbound::CallError;
+use crate::outbound::{CallError, SigningSecret, signed_headers};
 
 use super::pause::{again_at, asked_until, rest_until};
 
@@ -118,16 +118,16 @@ impl Turn {
     }
 
     /// The secrets that sign now, the present one first.
-    fn secrets(&self) -> Result<Vec<WebhookSecret>, CipherError> {
+    fn secrets(&self) -> Result<Vec<SigningSecret>, CipherError> {
         let Claimed { key: (_, id), secret, previous, .. } = &self.webhook;
         let now = self.events.clock.now();
         let previous = previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
         let sealed = std::iter::once(secret).chain(previous);
-        sealed.map(|sealed| WebhookSecret::open(&self.cipher, *id, sealed)).collect()
+        sealed.map(|sealed| SigningSecret::open(&self.cipher, id.0, sealed)).collect()
     }
 
     /// Sends a wave, waits for every answer, and writes down what came of all.
-    async fn deliver(&self, wave: &[Due], secrets: &[WebhookSecret]) -> Result<Heard, EventError> {
+    async fn deliver(&self, wave: &[Due], secrets: &[SigningSecret]) -> Result<Heard, EventError> {
         let answers = join_all(wave.iter().map(|due| self.attempt(due, secrets))).await;
         let at = self.events.clock.now();
         let marks: Vec<Mark> =
@@ -145,10 +145,10 @@ impl Turn {
 
     /// Sends one event. The status and how long the receiver wants to be left alone count: of the
     /// answer's body nothing is read.
-    async fn attempt(&self, due: &Due, secrets: &[WebhookSecret]) -> Result<Answer, CallError> {
+    async fn attempt(&self, due: &Due, secrets: &[SigningSecret]) -> Result<Answer, CallError> {
         let body = serde_json::to_string(&due.event).expect("an event is plain texts and numbers");
         let id = due.event.id.to_string();
-        let headers = headers(secrets, &id, self.events.clock.now().timestamp(), &body)
+        let headers = signed_headers(secrets, &id, self.events.clock.now().timestamp(), &body)
             .expect("ids, numbers and base64 are header values");
         let (url, timeout) = (&self.webhook.url, self.settings.timeout);
         let response = self.events.caller.post(url, headers, body, timeout).await?;
@@ -179,21 +179,4 @@ impl Turn {
             error: called.as_ref().err().map(|error| error.word()),
         }
     }
-}
-
-/// The headers of a signed request, by the names of Standard Webhooks.
-fn headers(
-    secrets: &[WebhookSecret],
-    id: &str,
-    timestamp: i64,
-    body: &str,
-) -> Result<HeaderMap, InvalidHeaderValue> {
-    let signatures: Vec<_> =
-        secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert("webhook-id", HeaderValue::from_str(id)?);
-    headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-    headers.insert("webhook-signature", HeaderValue::from_str(&signatures.join(" "))?);
-    Ok(headers)
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use bursar::accounts::{Accounts, ApiKey, SignupSettings, key_hash};
-use bursar::checkout::{Checkouts, Sweeper};
+use bursar::checkout::{Checkouts, Sweeper, Verifiers};
 use bursar::db;
 use bursar::events::Events;
 use bursar::finance::Finance;
@@ -172,6 +172,11 @@ impl Api {
         let finance = Finance::new(db::report_pool(database.service_options(), 2));
         let caller = Caller::new(Reach::Loopback, true).unwrap();
         let cipher = Some(SecretCipher::new(&[7; 32]));
+        let verifiers = {
+            let (pool, engine) = (pool.clone(), engine.clone());
+            let cipher = Some(SecretCipher::new(&[7; 32]));
+            Verifiers::new(pool, engine, clock.clone(), entropy.clone(), caller.clone(), cipher)
+        };
         let events = Events::new(pool.clone(), clock.clone(), entropy.clone(), caller, cipher);
         let state = AppState {
             mode: Mode::Test,
@@ -179,6 +184,7 @@ impl Api {
             accounts,
             sandbox: sandbox.then(test_dollars),
             events,
+            verifiers,
             finance: finance.clone(),
             checkouts: checkouts.clone(),
             topups: topups.clone(),

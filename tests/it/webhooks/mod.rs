@@ -4,7 +4,7 @@ mod bounds;
 mod deliver;
 mod feed;
 mod kinds;
-mod receiver;
+pub mod receiver;
 mod replicas;
 mod watch;
 

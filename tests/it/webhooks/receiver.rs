@@ -19,6 +19,10 @@ pub enum Reply {
     Status(u16),
     /// With this status, and for how many seconds to stay away.
     Busy(u16, u32),
+    /// With this status and body.
+    Text(u16, String),
+    /// With 200 and this body, after a while.
+    Late(Duration, String),
     /// With a redirect to there.
     Redirect(String),
     /// With 200 and a body that never ends.
@@ -149,6 +153,11 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
         Reply::Busy(status, seconds) => {
             stream.write_all(head(status, &format!("retry-after: {seconds}\r\n")).as_bytes()).await
         }
+        Reply::Text(status, body) => stream.write_all(text(status, &body).as_bytes()).await,
+        Reply::Late(pause, body) => {
+            tokio::time::sleep(pause).await;
+            stream.write_all(text(200, &body).as_bytes()).await
+        }
         Reply::Redirect(to) => {
             stream.write_all(head(307, &format!("location: {to}\r\n")).as_bytes()).await
         }
@@ -170,6 +179,11 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
         }
         Reply::HangUp => Ok(()),
     }
+}
+
+fn text(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
 /// Reads one request; none when the connection ends before.

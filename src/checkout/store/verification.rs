@@ -1,0 +1,228 @@
+//! What verifiers are asked, and what came of each call.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+
+use crate::checkout::Criteria;
+use crate::checkout::annex::CheckoutRows;
+use crate::checkout::view::CallView;
+use crate::ground::{Amount, BookId, CheckoutId, HoldId, VerifierId};
+
+use super::{KnownResult, amount};
+
+/// A result that this process asks about until its lease ends.
+pub(in crate::checkout) struct Claimed {
+    pub(in crate::checkout) account: BookId,
+    pub(in crate::checkout) checkout: CheckoutId,
+    pub(in crate::checkout) result_id: String,
+    pub(in crate::checkout) attempt: i32,
+    pub(in crate::checkout) known: KnownResult,
+    pub(in crate::checkout) sku_version: i32,
+    pub(in crate::checkout) unit: String,
+    pub(in crate::checkout) unit_price: Amount,
+    pub(in crate::checkout) quantity: i64,
+    pub(in crate::checkout) evidence: serde_json::Value,
+    pub(in crate::checkout) evidence_hash: Vec<u8>,
+    pub(in crate::checkout) criteria: Criteria,
+    pub(in crate::checkout) submitted_at: DateTime<Utc>,
+    pub(in crate::checkout) verify_by: DateTime<Utc>,
+}
+
+/// Until when what is claimed belongs to whoever claims it, and how much that is.
+#[derive(Clone, Copy)]
+pub(in crate::checkout) struct Lease {
+    pub(in crate::checkout) at: DateTime<Utc>,
+    pub(in crate::checkout) end: DateTime<Utc>,
+    pub(in crate::checkout) limit: i64,
+    pub(in crate::checkout) attempts_max: i32,
+    pub(in crate::checkout) failures_max: i32,
+}
+
+/// What came of a call.
+pub(in crate::checkout) struct Ended<'a> {
+    pub(in crate::checkout) at: DateTime<Utc>,
+    pub(in crate::checkout) status: Option<i16>,
+    pub(in crate::checkout) fault: Option<&'a str>,
+    /// When to ask again; never when there is none.
+    pub(in crate::checkout) again_at: Option<DateTime<Utc>>,
+}
+
+/// Writes down whom to ask about the results of a batch.
+pub(super) async fn insert(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
+    let new = &rows.asks;
+    sqlx::query!(
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, next_at)
+         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[],
+                              $6::timestamptz[])",
+        &new.iter().map(|((book, ..), ..)| book.slot().sql()).collect::<Vec<_>>(),
+        &new.iter().map(|((book, ..), ..)| book.0).collect::<Vec<_>>(),
+        &new.iter().map(|((_, checkout, _), ..)| checkout.0).collect::<Vec<_>>(),
+        &new.iter().map(|((.., result), ..)| result.clone()).collect::<Vec<_>>(),
+        &new.iter().map(|(_, verifier, _)| verifier.0).collect::<Vec<_>>(),
+        &new.iter().map(|(.., at)| *at).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Claims results to ask a verifier about, and begins the record of each call. While its circuit is
+/// open none are claimed, and once it has rested a single one: others wait for what comes of it. What
+/// has been settled meanwhile is asked no more.
+pub(in crate::checkout) async fn claim(
+    pool: &PgPool,
+    verifier: VerifierId,
+    lease: Lease,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    // Claims of one verifier come one after the other, so that there is one probe.
+    let standing = sqlx::query!(
+        "select failures, rest_until from verifier where verifier_id = $1 for no key update",
+        verifier.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if standing.rest_until.is_some_and(|until| until > lease.at) {
+        return Ok(Vec::new());
+    }
+    let probing = standing.failures >= lease.failures_max;
+    let limit = if probing { 1 } else { lease.limit };
+    let claimed = take(&mut tx, verifier, Lease { limit, ..lease }).await?;
+    if probing && !claimed.is_empty() {
+        sqlx::query!(
+            "update verifier set rest_until = $2 where verifier_id = $1",
+            verifier.0,
+            lease.end
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+async fn take(
+    tx: &mut PgConnection,
+    verifier: VerifierId,
+    lease: Lease,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"with due as (
+             select q.slot, q.book_id, q.checkout_id, q.result_id,
+               r.state = 'verifying' and r.verify_by > $2 and q.attempts < $5 as asks
+             from verification q
+             join result r on r.slot = q.slot and r.book_id = q.book_id
+                          and r.checkout_id = q.checkout_id and r.result_id = q.result_id
+             where q.verifier_id = $1 and q.next_at <= $2
+             order by q.next_at limit $4 for no key update of q skip locked),
+           claimed as (
+             update verification q set next_at = case when due.asks then $3::timestamptz end,
+               attempts = q.attempts + due.asks::integer
+             from due where q.slot = due.slot and q.book_id = due.book_id
+               and q.checkout_id = due.checkout_id and q.result_id = due.result_id
+             returning q.slot, q.book_id, q.checkout_id, q.result_id, q.attempts, due.asks),
+           begun as (
+             insert into verification_call (slot, book_id, checkout_id, result_id, attempt, called_at)
+             select slot, book_id, checkout_id, result_id, attempts, $2 from claimed where asks)
+           select c.book_id, c.checkout_id, c.result_id, c.attempts, r.quantity, r.evidence,
+             r.evidence_hash, r.submitted_at, r.verify_by, i.item, i.hold_id, i.sku, i.sku_version,
+             i.unit_price, v.unit, v.criteria as "criteria: Json<Criteria>"
+           from claimed c
+           join result r on r.slot = c.slot and r.book_id = c.book_id
+                        and r.checkout_id = c.checkout_id and r.result_id = c.result_id
+           join checkout_item i on i.slot = r.slot and i.checkout_id = r.checkout_id
+                               and i.item = r.item
+           join sku_version v on v.sku = i.sku and v.version = i.sku_version
+           where c.asks"#,
+        verifier.0,
+        lease.at,
+        lease.end,
+        lease.limit,
+        lease.attempts_max
+    )
+    .fetch_all(tx)
+    .await?;
+    let claimed = rows.into_iter().map(|row| Claimed {
+        account: BookId(row.book_id),
+        checkout: CheckoutId(row.checkout_id),
+        result_id: row.result_id,
+        attempt: row.attempts,
+        known: KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku },
+        sku_version: row.sku_version,
+        unit: row.unit,
+        unit_price: amount(row.unit_price),
+        quantity: row.quantity,
+        evidence: row.evidence,
+        evidence_hash: row.evidence_hash,
+        criteria: row.criteria.0,
+        submitted_at: row.submitted_at,
+        verify_by: row.verify_by,
+    });
+    Ok(claimed.collect())
+}
+
+/// Writes down what came of a call, unless its lease ran out and another one has begun.
+pub(in crate::checkout) async fn end(
+    pool: &PgPool,
+    asked: &Claimed,
+    ended: &Ended<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with ended as (
+           update verification_call set ended_at = $6, status = $7, fault = $8
+           where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4
+             and attempt = $5 and ended_at is null)
+         update verification set next_at = $9
+         where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4
+           and attempts = $5 and next_at is not null",
+        asked.account.slot().sql(),
+        asked.account.0,
+        asked.checkout.0,
+        asked.result_id,
+        asked.attempt,
+        ended.at,
+        ended.status,
+        ended.fault,
+        ended.again_at
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The calls about the results of a checkout, by result and then in order: all those about one result,
+/// or of each the last one.
+pub(in crate::checkout) async fn calls(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    only: Option<&str>,
+) -> Result<Vec<(String, CallView)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select c.result_id, c.attempt, c.called_at, c.ended_at, c.status, c.fault
+         from verification_call c
+         join verification q on q.slot = c.slot and q.book_id = c.book_id
+           and q.checkout_id = c.checkout_id and q.result_id = c.result_id
+         where c.slot = $1 and c.book_id = $2 and c.checkout_id = $3
+           and case when $4::text is null then c.attempt = q.attempts else c.result_id = $4 end
+         order by c.result_id, c.attempt",
+        account.slot().sql(),
+        account.0,
+        checkout.0,
+        only
+    )
+    .fetch_all(pool)
+    .await?;
+    let calls = rows.into_iter().map(|row| {
+        let call = CallView {
+            attempt: row.attempt,
+            called_at: row.called_at,
+            ended_at: row.ended_at,
+            status: row.status,
+            unknown: row.fault,
+        };
+        (row.result_id, call)
+    });
+    Ok(calls.collect())
+}

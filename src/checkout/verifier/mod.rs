@@ -1,0 +1,118 @@
+//! Verifiers that are called: Bursar sends a result to an address of the operator's choice and takes
+//! what is answered for a verdict, if it is one.
+//!
+//! Whatever else comes back, or nothing, is *unknown*: it is written into the result's trail, the
+//! verifier is asked again after a pause, and at the verification deadline the sweeper releases. A
+//! verdict goes through the very command of those that are posted, under an identity of its own per
+//! result, so that asking twice is harmless and every race has one winner.
+
+mod answer;
+mod ask;
+mod asker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use crate::ground::{Clock, Entropy, SecretCipher, Slot, VerifierId};
+use crate::ledger::Engine;
+use crate::outbound::{Caller, SigningSecret};
+
+use super::{CheckoutError, store};
+
+pub use asker::Asker;
+
+/// How long the old secret signs too after a rotation.
+const ROTATION: TimeDelta = TimeDelta::hours(24);
+
+/// How verifiers are called.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifierSettings {
+    /// How long a verifier may take to answer.
+    pub timeout: Duration,
+    /// The pause after the first call; each one after it is twice as long, up to an hour.
+    pub backoff: Duration,
+    /// After how many calls a result is not asked about any more.
+    pub attempts_max: i32,
+    /// After how many calls in a row without a verdict the circuit opens.
+    pub failures_max: i32,
+    /// How long it stays open.
+    pub rest: Duration,
+}
+
+/// Somebody who is called for verdicts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Verifier {
+    /// The verifier.
+    pub verifier_id: VerifierId,
+    /// The address that is called.
+    #[schema(example = "https://verifier.example.com/bursar")]
+    pub url: String,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+    /// Until when the secret before the last one signs too.
+    pub previous_secret_until: Option<DateTime<Utc>>,
+    /// How many calls in a row brought no verdict.
+    pub failures: i32,
+    /// Until when it is not called, because too many did.
+    pub rests_until: Option<DateTime<Utc>>,
+}
+
+/// The verbs of the operator, and what calls are made with.
+#[derive(Clone)]
+pub struct Verifiers {
+    pool: PgPool,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    caller: Caller,
+    /// Without it nothing can be signed, and nobody is called.
+    cipher: Option<Arc<SecretCipher>>,
+}
+
+impl Verifiers {
+    pub fn new(
+        pool: PgPool,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        caller: Caller,
+        cipher: Option<SecretCipher>,
+    ) -> Self {
+        Self { pool, engine, clock, entropy, caller, cipher: cipher.map(Arc::new) }
+    }
+
+    /// Registers the verifier at a URL, or gives the one that is there a new secret, beside which the
+    /// old one signs for a day. The secret is shown this once.
+    pub async fn register(&self, url: &str) -> Result<(Verifier, SigningSecret), CheckoutError> {
+        let cipher = self.cipher.as_ref().ok_or(CheckoutError::NoCipher)?;
+        let url = self.caller.check(url)?;
+        let (pool, at, entropy) = (&self.pool, self.clock.now(), self.entropy.as_ref());
+        let secret = SigningSecret::generate(entropy);
+        let fresh = VerifierId::mint(entropy, at, Slot(0));
+        let sealed = secret.seal(cipher, fresh.0, entropy);
+        if let Some(made) = store::verifiers::insert(pool, fresh, url.as_str(), &sealed, at).await?
+        {
+            return Ok((made, secret));
+        }
+        let known = store::verifiers::at_url(pool, url.as_str()).await?;
+        let known = known.ok_or(CheckoutError::VerifierUnknown)?;
+        let sealed = secret.seal(cipher, known.0, entropy);
+        let until = at.checked_add_signed(ROTATION).unwrap_or(at);
+        let rotated = store::verifiers::rotate(pool, known, &sealed, until).await?;
+        rotated.map(|verifier| (verifier, secret)).ok_or(CheckoutError::VerifierUnknown)
+    }
+
+    /// The verifiers after one, oldest first.
+    pub async fn list(
+        &self,
+        after: Option<VerifierId>,
+        limit: i64,
+    ) -> Result<Vec<Verifier>, CheckoutError> {
+        Ok(store::verifiers::list(&self.pool, after, limit).await?)
+    }
+}
