@@ -17,6 +17,7 @@ const OPERATOR: u8 = 8;
 const CHECKOUT: &str = "/api/v1/checkouts/chk_00000000000070008000000000000001";
 const WEBHOOK: &str = "/api/v1/webhooks/whk_00000000000070008000000000000001";
 const CHARGE: &str = "/api/v1/charges/chg_00000000000070008000000000000001";
+const DISPUTE: &str = "/api/v1/disputes/dsp_00000000000070008000000000000001";
 
 /// Every route that asks for a key, and whose keys it takes. The requests are empty or name what
 /// does not exist, so that whoever is let in gets some other answer.
@@ -35,6 +36,9 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (get(), "/api/v1/charges".to_owned(), CUSTOMER),
         (get(), CHARGE.to_owned(), CUSTOMER | OPERATOR),
         (post(), format!("{CHARGE}/reversals"), VERIFIER | OPERATOR),
+        (post(), format!("{CHARGE}/disputes"), CUSTOMER),
+        (get(), "/api/v1/disputes".to_owned(), VERIFIER | OPERATOR),
+        (post(), format!("{DISPUTE}/decision"), VERIFIER | OPERATOR),
         (get(), "/api/v1/ledger/export".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/trial-balance".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/balances".to_owned(), CUSTOMER | OPERATOR),
@@ -93,6 +97,7 @@ fn the_table_is_complete() {
     let names = [
         ("chk_00000000000070008000000000000001", "{checkout_id}"),
         ("chg_00000000000070008000000000000001", "{charge_id}"),
+        ("dsp_00000000000070008000000000000001", "{dispute_id}"),
         ("whk_00000000000070008000000000000001", "{webhook_id}"),
         ("results/r1", "results/{result_id}"),
         ("catalog/lead", "catalog/{sku}"),
