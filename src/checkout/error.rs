@@ -89,6 +89,10 @@ pub enum CheckoutError {
     ResultUnknown,
     #[error("there is no such charge")]
     ChargeUnknown,
+    #[error("there is no such reversal of the charge")]
+    ReversalUnknown,
+    #[error("there is no receipt before the result is decided")]
+    ReceiptNotYet,
     #[error("there is no such verifier")]
     VerifierUnknown,
     #[error("the verifier's URL cannot be called: {0}")]

@@ -8,7 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, docs, document, events, ledger, past,
-    quotes, results, sandbox, service, topups, verifiers, wallets, webhooks,
+    quotes, receipts, results, sandbox, service, topups, verifiers, wallets, webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -43,6 +43,8 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(results::submit_results).service(results::judge_result);
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge);
+    config.service(receipts::read_charge_receipt).service(receipts::read_reversal_receipt);
+    config.service(receipts::read_result_receipt);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);
     config.service(past::read_balances).service(past::read_statement);
     config.service(events::list_events);

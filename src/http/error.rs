@@ -79,7 +79,9 @@ impl From<CheckoutError> for Problem {
             }
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
-            | CheckoutError::ChargeUnknown => say(Code::NotFound),
+            | CheckoutError::ChargeUnknown
+            | CheckoutError::ReversalUnknown
+            | CheckoutError::ReceiptNotYet => say(Code::NotFound),
             CheckoutError::VerifierUnknown => say(Code::ValidationFailed).field("verifier_id"),
             CheckoutError::VerifierUrl(_) => say(Code::ValidationFailed).field("url"),
             CheckoutError::NoCipher => say(Code::VerifiersUnavailable),

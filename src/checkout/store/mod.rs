@@ -6,6 +6,7 @@ pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod detail;
 pub(super) mod quotes;
+pub(super) mod receipt;
 pub(super) mod verification;
 pub(super) mod verifiers;
 

@@ -13,7 +13,7 @@ use crate::ground::{
 use super::annex::{NewCharge, NewCheckout, NewResult, NewReversal};
 use super::{CheckoutSummary, Item, ResultState};
 
-pub(super) use read::{charge, charges, checkout};
+pub(super) use read::{charge, charges, checkout, reversals};
 
 /// A checkout: its items, and once there are any, its results.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -43,6 +43,8 @@ pub struct World {
     pub bad_keys: Vec<(&'static str, String, &'static str)>,
     pub checkout: String,
     pub charge: String,
+    pub reversal: String,
+    pub verifier: String,
     pub others_checkout: String,
     pub others_charge: String,
     pub webhook: String,
@@ -64,6 +66,7 @@ impl World {
         let (customer, other) = (api.signup(json!([])).await, api.signup(json!([])).await);
         let (checkout, charge) = spend(&api, &customer).await;
         let (others_checkout, others_charge) = spend(&api, &other).await;
+        let (reversal, verifier) = (reverse(&api, &charge).await, register(&api).await);
         let (webhook, others_webhook) = (hook(&api, &customer).await, hook(&api, &other).await);
         let keys = BTreeMap::from([
             ("customer", customer.key.clone()),
@@ -85,6 +88,8 @@ impl World {
             bad_keys,
             checkout,
             charge,
+            reversal,
+            verifier,
             others_checkout,
             others_charge,
             webhook,
@@ -141,11 +146,14 @@ impl World {
     /// Fills in the parameters of a path.
     pub fn fill(&self, path: &str) -> String {
         let address = self.wallet.address().to_string();
+        // One is decided and has a receipt, and one can be judged.
+        let result = if path.ends_with("/receipt") { "r1" } else { "r2" };
         let values = [
             ("{checkout_id}", self.checkout.as_str()),
             ("{charge_id}", self.charge.as_str()),
             ("{webhook_id}", self.webhook.as_str()),
-            ("{result_id}", "r2"),
+            ("{reversal_id}", self.reversal.as_str()),
+            ("{result_id}", result),
             ("{topup_id}", self.topup.as_str()),
             ("{sku}", "lead"),
             ("{address}", address.as_str()),
@@ -298,6 +306,21 @@ async fn spend(api: &Api, customer: &Customer) -> (String, String) {
     api.deliver(&api.operator, &checkout, "r2", 1, 2).await;
     let charges = api.get("/api/v1/charges", &customer.key).await.json(200);
     (checkout, charges["data"][0]["charge_id"].as_str().unwrap().to_owned())
+}
+
+/// Reverses a part of a charge and returns the reversal's id.
+async fn reverse(api: &Api, charge: &str) -> String {
+    let path = format!("/api/v1/charges/{charge}/reversals");
+    let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
+    let made = api.post_once(&path, &api.operator, "reverse", body).await.json(201);
+    made["reversal_id"].as_str().unwrap().to_owned()
+}
+
+/// Registers a verifier and returns its id.
+async fn register(api: &Api) -> String {
+    let body = json!({"url": "http://127.0.0.1:9999/"});
+    let made = api.post("/api/v1/admin/verifiers", &api.operator, body).await.json(201);
+    made["verifier_id"].as_str().unwrap().to_owned()
 }
 
 /// Makes a webhook and returns its id.
