@@ -92,7 +92,6 @@ pub async fn read_reversal_receipt(
         (status = 401, response = Problem),
         (status = 403, response = Problem),
         (status = 404, response = Problem),
-        (status = 422, response = Problem),
     ),
 )]
 #[get("/api/v1/checkouts/{checkout_id}/results/{result_id}/receipt")]

@@ -100,6 +100,7 @@ fn the_table_is_complete() {
         ("chk_00000000000070008000000000000001", "{checkout_id}"),
         ("chg_00000000000070008000000000000001", "{charge_id}"),
         ("whk_00000000000070008000000000000001", "{webhook_id}"),
+        (REVERSAL, "{reversal_id}"),
         ("results/r1", "results/{result_id}"),
         ("catalog/lead", "catalog/{sku}"),
     ];
