@@ -144,6 +144,7 @@ create table result (
   verdict       jsonb,
   decided_at    timestamptz,
   charge_id     uuid,
+  release_transaction_id uuid,  -- by which the part that was not accepted went back
   primary key (slot, book_id, checkout_id, result_id),
   constraint result_decided_once check ((state = 'verifying') = (decided_at is null)),
   constraint result_accepted_within_quantity check (accepted between 0 and quantity),
@@ -154,7 +155,8 @@ grant select on result to bursar_service;
 -- A result begins without an outcome.
 grant insert (slot, book_id, checkout_id, result_id, item, quantity, state, evidence, evidence_hash,
               submitted_by, submitted_at, verify_by) on result to bursar_service;
-grant update (state, accepted, verdict, decided_at, charge_id) on result to bursar_service;
+grant update (state, accepted, verdict, decided_at, charge_id, release_transaction_id)
+  on result to bursar_service;
 
 -- Results that a verifier is to be asked about: written with the result, worked off by callers. A
 -- caller claims one for a while by moving next_at, and then calls with no transaction open.

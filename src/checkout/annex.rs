@@ -61,6 +61,8 @@ pub(super) struct Decided {
     pub(super) verdict: serde_json::Value,
     pub(super) at: DateTime<Utc>,
     pub(super) charge: Option<ChargeId>,
+    /// By which the part that was not accepted went back.
+    pub(super) release: Option<TransactionId>,
 }
 
 /// A charge of this batch.

@@ -101,6 +101,10 @@ pub enum CheckoutError {
     ChargeUnknown,
     #[error("there is no such dispute")]
     DisputeUnknown,
+    #[error("there is no such reversal of the charge")]
+    ReversalUnknown,
+    #[error("there is no receipt before the result is decided")]
+    ReceiptNotYet,
     #[error("there is no such verifier")]
     VerifierUnknown,
     #[error("the verifier's URL cannot be called: {0}")]

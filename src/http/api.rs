@@ -8,7 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, disputes, docs, document, events,
-    ledger, past, quotes, results, sandbox, service, topups, verifiers, wallets, webhooks,
+    ledger, past, quotes, receipts, results, sandbox, service, topups, verifiers, wallets,
+    webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -44,6 +45,8 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge).service(disputes::dispute_charge);
     config.service(disputes::list_disputes).service(disputes::decide_dispute);
+    config.service(receipts::read_charge_receipt).service(receipts::read_reversal_receipt);
+    config.service(receipts::read_result_receipt);
     config.service(ledger::export_journal).service(ledger::read_trial_balance);
     config.service(past::read_balances).service(past::read_statement);
     config.service(events::list_events);

@@ -80,7 +80,9 @@ impl From<CheckoutError> for Problem {
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
             | CheckoutError::ChargeUnknown
-            | CheckoutError::DisputeUnknown => say(Code::NotFound),
+            | CheckoutError::DisputeUnknown
+            | CheckoutError::ReversalUnknown
+            | CheckoutError::ReceiptNotYet => say(Code::NotFound),
             CheckoutError::VerifierUnknown => say(Code::ValidationFailed).field("verifier_id"),
             CheckoutError::VerifierUrl(_) => say(Code::ValidationFailed).field("url"),
             CheckoutError::NoCipher => say(Code::VerifiersUnavailable),

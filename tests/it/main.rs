@@ -20,6 +20,7 @@ mod matrix;
 mod networks;
 mod official;
 mod peer;
+mod receipts;
 mod replicas;
 mod sandbox;
 mod startup;

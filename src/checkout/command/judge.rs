@@ -152,9 +152,10 @@ pub(super) fn settle(
     };
     let at = desk.book.now();
     let mut view = VerdictView::of(target.checkout, &target.result_id, state, captured, released);
+    let mut release = None;
     if released > 0 {
         let amount = item.price_of(released).ok_or(Fault::Overflow)?;
-        desk.book.release(desk.entropy, item.hold, amount)?;
+        release = Some(desk.book.release(desk.entropy, item.hold, amount)?);
         view.released = amount;
     }
     let charge = charge.filter(|_| captured > 0);
@@ -172,7 +173,10 @@ pub(super) fn settle(
     }
     let rows = desk.annexes.of::<CheckoutRows>();
     let recorded = verdict.clone();
-    rows.decide(&target.key(), Decided { state, accepted: captured, verdict, at, charge })?;
+    rows.decide(
+        &target.key(),
+        Decided { state, accepted: captured, verdict, at, charge, release },
+    )?;
     rows.change_item(target.account, target.checkout, target.item, |item| {
         item.settled = item.settled.saturating_add(facts.quantity);
     })?;

@@ -258,11 +258,12 @@ async fn decide_results(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
     let decided = &rows.decided;
     sqlx::query!(
         "update result r set state = u.state, accepted = u.accepted, verdict = u.verdict,
-           decided_at = u.decided_at, charge_id = u.charge_id
+           decided_at = u.decided_at, charge_id = u.charge_id,
+           release_transaction_id = u.release_id
          from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[],
-                     $7::jsonb[], $8::timestamptz[], $9::uuid[])
+                     $7::jsonb[], $8::timestamptz[], $9::uuid[], $10::uuid[])
               as u(slot, book_id, checkout_id, result_id, state, accepted, verdict, decided_at,
-                   charge_id)
+                   charge_id, release_id)
          where r.slot = u.slot and r.book_id = u.book_id and r.checkout_id = u.checkout_id
            and r.result_id = u.result_id",
         &decided.iter().map(|((book, ..), _)| book.slot().sql()).collect::<Vec<_>>(),
@@ -274,6 +275,7 @@ async fn decide_results(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
         &decided.iter().map(|(_, d)| d.verdict.clone()).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.at).collect::<Vec<_>>(),
         &decided.iter().map(|(_, d)| d.charge.map(|id| id.0)).collect::<Vec<_>>() as _,
+        &decided.iter().map(|(_, d)| d.release.map(|id| id.0)).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;

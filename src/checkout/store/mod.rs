@@ -8,6 +8,7 @@ mod charges;
 pub(super) mod detail;
 pub(super) mod disputes;
 pub(super) mod quotes;
+pub(super) mod receipt;
 pub(super) mod verification;
 pub(super) mod verifiers;
 

@@ -40,7 +40,7 @@ struct Line<'a> {
 impl<'a> Question<'a> {
     pub(super) fn about(asked: &'a Claimed) -> Self {
         Self {
-            kind: "result.verification",
+            kind: "verification.request",
             checkout_id: asked.checkout,
             result_id: &asked.result_id,
             line: Line {

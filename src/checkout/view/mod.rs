@@ -16,7 +16,7 @@ use super::{ChargeState, CheckoutSummary, Item, ResultState};
 
 pub use dispute::{DisputeState, DisputeView};
 
-pub(super) use read::{charge, charges, checkout};
+pub(super) use read::{charge, charges, checkout, reversals};
 
 /// A checkout: its items, and once there are any, its results.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -91,6 +91,32 @@ fn result_view(row: detail::ResultRow) -> Option<ResultView> {
     })
 }
 
+impl From<detail::ReversalRow> for ReversalView {
+    fn from(row: detail::ReversalRow) -> Self {
+        Self {
+            reversal_id: ReversalId(row.reversal_id),
+            charge_id: ChargeId(row.charge_id),
+            amount: amount(row.amount),
+            reason: row.reason,
+            ledger_transaction_id: TransactionId(row.transaction_id),
+            reversed_at: row.reversed_at,
+            dispute_id: row.dispute_id.map(DisputeId),
+            remaining: None,
+            reversed_by: None,
+        }
+    }
+}
+
+/// The reversals of a charge, oldest first.
+pub(in crate::checkout) async fn reversals(
+    pool: &PgPool,
+    account: BookId,
+    charge: ChargeId,
+) -> Result<Vec<ReversalView>, sqlx::Error> {
+    let rows = detail::reversals(pool, account, &[charge.0]).await?;
+    Ok(rows.into_iter().map(ReversalView::from).collect())
+}
+
 /// One charge.
 pub(in crate::checkout) async fn charge(
     pool: &PgPool,
@@ -131,7 +157,7 @@ async fn charge_views(
     }
     let mut reversals: HashMap<_, Vec<ReversalView>> = HashMap::new();
     for row in detail::reversals(pool, account, &ids).await? {
-        reversals.entry(row.charge_id).or_default().push(reversal_view(row));
+        reversals.entry(row.charge_id).or_default().push(row.into());
     }
     let mut disputes: HashMap<_, Vec<detail::DisputeRow>> = HashMap::new();
     for row in detail::disputes(pool, account, &ids).await? {
@@ -211,18 +237,4 @@ fn dispute_view(
         decision_reason: row.decision_reason,
         reversal_id: reversal.map(|reversal| reversal.reversal_id),
     })
-}
-
-fn reversal_view(row: detail::ReversalRow) -> ReversalView {
-    ReversalView {
-        reversal_id: ReversalId(row.reversal_id),
-        charge_id: ChargeId(row.charge_id),
-        amount: amount(row.amount),
-        reason: row.reason,
-        ledger_transaction_id: TransactionId(row.transaction_id),
-        reversed_at: row.reversed_at,
-        dispute_id: row.dispute_id.map(DisputeId),
-        remaining: None,
-        reversed_by: None,
-    }
 }

@@ -18,6 +18,7 @@ const CHECKOUT: &str = "/api/v1/checkouts/chk_00000000000070008000000000000001";
 const WEBHOOK: &str = "/api/v1/webhooks/whk_00000000000070008000000000000001";
 const CHARGE: &str = "/api/v1/charges/chg_00000000000070008000000000000001";
 const DISPUTE: &str = "/api/v1/disputes/dsp_00000000000070008000000000000001";
+const REVERSAL: &str = "rev_00000000000070008000000000000001";
 
 /// Every route that asks for a key, and whose keys it takes. The requests are empty or name what
 /// does not exist, so that whoever is let in gets some other answer.
@@ -39,6 +40,9 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (post(), format!("{CHARGE}/disputes"), CUSTOMER),
         (get(), "/api/v1/disputes".to_owned(), VERIFIER | OPERATOR),
         (post(), format!("{DISPUTE}/decision"), VERIFIER | OPERATOR),
+        (get(), format!("{CHARGE}/receipt"), CUSTOMER | OPERATOR),
+        (get(), format!("{CHARGE}/reversals/{REVERSAL}/receipt"), CUSTOMER | OPERATOR),
+        (get(), format!("{CHECKOUT}/results/r1/receipt"), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/export".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/trial-balance".to_owned(), CUSTOMER | OPERATOR),
         (get(), "/api/v1/ledger/balances".to_owned(), CUSTOMER | OPERATOR),
@@ -53,6 +57,8 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (post(), format!("{WEBHOOK}/replay"), CUSTOMER),
         (put(), "/api/v1/admin/catalog/lead".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/keys".to_owned(), OPERATOR),
+        (post(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
+        (get(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
     ]
 }
 
@@ -99,6 +105,7 @@ fn the_table_is_complete() {
         ("chg_00000000000070008000000000000001", "{charge_id}"),
         ("dsp_00000000000070008000000000000001", "{dispute_id}"),
         ("whk_00000000000070008000000000000001", "{webhook_id}"),
+        (REVERSAL, "{reversal_id}"),
         ("results/r1", "results/{result_id}"),
         ("catalog/lead", "catalog/{sku}"),
     ];

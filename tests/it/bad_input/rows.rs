@@ -55,6 +55,9 @@ pub fn row(world: &World, name: &str) -> Row {
         }
         "GET /api/v1/checkouts/{checkout_id}"
         | "GET /api/v1/charges/{charge_id}"
+        | "GET /api/v1/charges/{charge_id}/receipt"
+        | "GET /api/v1/charges/{charge_id}/reversals/{reversal_id}/receipt"
+        | "GET /api/v1/checkouts/{checkout_id}/results/{result_id}/receipt"
         | "GET /api/v1/events"
         | "GET /api/v1/ledger/export"
         | "GET /api/v1/ledger/trial-balance"
@@ -99,7 +102,11 @@ pub fn row(world: &World, name: &str) -> Row {
         "POST /api/v1/disputes/{dispute_id}/decision" => {
             (VERIFIER, Some(json!({"decision": "upheld", "reason": "so it was"})))
         }
-        "PUT /api/v1/admin/catalog/{sku}" => (OPERATOR, Some(terms())),
+        "PUT /api/v1/admin/catalog/{sku}" => (OPERATOR, Some(terms(world))),
+        "GET /api/v1/admin/verifiers" => (OPERATOR, None),
+        "POST /api/v1/admin/verifiers" => {
+            (OPERATOR, Some(json!({"url": "https://verifier.example.com/bursar"})))
+        }
         "POST /api/v1/admin/keys" => (OPERATOR, Some(key(world))),
         "POST /sandbox/faucet" => {
             let address = world.wallet.address();
@@ -137,10 +144,10 @@ fn result() -> Value {
     json!({ "results": [result] })
 }
 
-fn terms() -> Value {
+fn terms(world: &World) -> Value {
     json!({
         "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"schema": {}, "text": "complete"},
-        "verification": "push", "delivery_deadline_seconds": 3600,
+        "verification": "http", "verifier_id": world.verifier, "delivery_deadline_seconds": 3600,
         "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
     })
 }

@@ -45,6 +45,8 @@ pub struct World {
     pub charge: String,
     /// About a charge of its own.
     pub dispute: String,
+    pub reversal: String,
+    pub verifier: String,
     pub others_checkout: String,
     pub others_charge: String,
     pub webhook: String,
@@ -67,6 +69,7 @@ impl World {
         let (checkout, charge) = spend(&api, &customer).await;
         let dispute = object(&api, &customer, &checkout).await;
         let (others_checkout, others_charge) = spend(&api, &other).await;
+        let (reversal, verifier) = (reverse(&api, &charge).await, register(&api).await);
         let (webhook, others_webhook) = (hook(&api, &customer).await, hook(&api, &other).await);
         let keys = BTreeMap::from([
             ("customer", customer.key.clone()),
@@ -89,6 +92,8 @@ impl World {
             checkout,
             charge,
             dispute,
+            reversal,
+            verifier,
             others_checkout,
             others_charge,
             webhook,
@@ -145,12 +150,15 @@ impl World {
     /// Fills in the parameters of a path.
     pub fn fill(&self, path: &str) -> String {
         let address = self.wallet.address().to_string();
+        // One is decided and has a receipt, and one can be judged.
+        let result = if path.ends_with("/receipt") { "r1" } else { "r2" };
         let values = [
             ("{checkout_id}", self.checkout.as_str()),
             ("{charge_id}", self.charge.as_str()),
             ("{dispute_id}", self.dispute.as_str()),
             ("{webhook_id}", self.webhook.as_str()),
-            ("{result_id}", "r2"),
+            ("{reversal_id}", self.reversal.as_str()),
+            ("{result_id}", result),
             ("{topup_id}", self.topup.as_str()),
             ("{sku}", "lead"),
             ("{address}", address.as_str()),
@@ -314,6 +322,21 @@ async fn object(api: &Api, customer: &Customer, checkout: &str) -> String {
     let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
     let dispute = api.post_once(&path, &customer.key, "d1", body).await.json(201);
     dispute["dispute_id"].as_str().unwrap().to_owned()
+}
+
+/// Reverses a part of a charge and returns the reversal's id.
+async fn reverse(api: &Api, charge: &str) -> String {
+    let path = format!("/api/v1/charges/{charge}/reversals");
+    let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
+    let made = api.post_once(&path, &api.operator, "reverse", body).await.json(201);
+    made["reversal_id"].as_str().unwrap().to_owned()
+}
+
+/// Registers a verifier and returns its id.
+async fn register(api: &Api) -> String {
+    let body = json!({"url": "http://127.0.0.1:9999/"});
+    let made = api.post("/api/v1/admin/verifiers", &api.operator, body).await.json(201);
+    made["verifier_id"].as_str().unwrap().to_owned()
 }
 
 /// Makes a webhook and returns its id.
