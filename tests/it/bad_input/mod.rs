@@ -9,6 +9,7 @@ mod bodies;
 mod claims;
 mod document;
 mod fuzz;
+mod made;
 mod meaning;
 mod paid;
 mod rows;

@@ -23,6 +23,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::ask::{Ask, Case, Part, Shown};
 use super::document::{Document, Key, Operation};
+use super::made::{caller, object, reverse, spend};
 use super::rows::{query, row};
 use crate::api::{Api, Customer, network};
 use crate::http_wire::{Answer, Connection};
@@ -69,8 +70,12 @@ impl World {
         let (checkout, charge) = spend(&api, &customer).await;
         let dispute = object(&api, &customer, &checkout).await;
         let (others_checkout, others_charge) = spend(&api, &other).await;
-        let (reversal, verifier) = (reverse(&api, &charge).await, register(&api).await);
-        let (webhook, others_webhook) = (hook(&api, &customer).await, hook(&api, &other).await);
+        let (reversal, verifier) = (
+            reverse(&api, &charge).await,
+            caller(&api, "/api/v1/admin/verifiers", &api.operator, "verifier_id").await,
+        );
+        let hook = |key| caller(&api, "/api/v1/webhooks", key, "webhook_id");
+        let (webhook, others_webhook) = (hook(&customer.key).await, hook(&other.key).await);
         let keys = BTreeMap::from([
             ("customer", customer.key.clone()),
             ("operator", api.operator.clone()),
@@ -299,51 +304,6 @@ impl World {
 /// A payment as `PAYMENT-SIGNATURE`.
 pub fn signature_header(payment: &Value) -> String {
     format!("PAYMENT-SIGNATURE: {}", STANDARD.encode(payment.to_string()))
-}
-
-/// Opens a checkout and has one result charged and one under verification.
-async fn spend(api: &Api, customer: &Customer) -> (String, String) {
-    let items = json!([{"sku": "lead", "quantity": 6}, {"sku": "page", "quantity": 2}]);
-    let checkout = api.checkout(customer, "c1", items).await;
-    api.deliver(&api.operator, &checkout, "r1", 1, 1).await;
-    let verdict = json!({"verdict": "accepted"});
-    api.judge(&api.operator, &checkout, "r1", verdict).await.json(200);
-    api.deliver(&api.operator, &checkout, "r2", 1, 2).await;
-    let charges = api.get("/api/v1/charges", &customer.key).await.json(200);
-    (checkout, charges["data"][0]["charge_id"].as_str().unwrap().to_owned())
-}
-
-/// Has one more result of a checkout charged, disputes that, and returns the dispute's id.
-async fn object(api: &Api, customer: &Customer, checkout: &str) -> String {
-    api.deliver(&api.operator, checkout, "r0", 1, 1).await;
-    let verdict = json!({"verdict": "accepted"});
-    let charge = api.judge(&api.operator, checkout, "r0", verdict).await.json(200);
-    let path = format!("/api/v1/charges/{}/disputes", charge["charge_id"].as_str().unwrap());
-    let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
-    let dispute = api.post_once(&path, &customer.key, "d1", body).await.json(201);
-    dispute["dispute_id"].as_str().unwrap().to_owned()
-}
-
-/// Reverses a part of a charge and returns the reversal's id.
-async fn reverse(api: &Api, charge: &str) -> String {
-    let path = format!("/api/v1/charges/{charge}/reversals");
-    let body = json!({"amount": "0.10", "reason": "a tenth was wrong"});
-    let made = api.post_once(&path, &api.operator, "reverse", body).await.json(201);
-    made["reversal_id"].as_str().unwrap().to_owned()
-}
-
-/// Registers a verifier and returns its id.
-async fn register(api: &Api) -> String {
-    let body = json!({"url": "http://127.0.0.1:9999/"});
-    let made = api.post("/api/v1/admin/verifiers", &api.operator, body).await.json(201);
-    made["verifier_id"].as_str().unwrap().to_owned()
-}
-
-/// Makes a webhook and returns its id.
-async fn hook(api: &Api, customer: &Customer) -> String {
-    let body = json!({"url": "http://127.0.0.1:9999/"});
-    let made = api.post("/api/v1/webhooks", &customer.key, body).await.json(201);
-    made["webhook_id"].as_str().unwrap().to_owned()
 }
 
 /// Keys that are garbled, unknown, of the other mode, revoked or expired.

@@ -89,7 +89,7 @@ fn what_is_no_verdict_is_asked_again() {
             (Reply::Redirect(scene.receiver.url.clone()), "the answer has status 307"),
             (Reply::Silence, "no answer in time"),
             (Reply::Late(Duration::from_secs(2), verdict(3)), "no answer in time"),
-            (Reply::HangUp, "connection lost"),
+            (Reply::HangUp, "the connection was lost"),
         ] {
             let before = scene.receiver.calls().len();
             scene.receiver.next([reply.clone(), Reply::Text(200, verdict(1))]);
