@@ -84,7 +84,8 @@ impl Stage {
                 let path = format!("/api/v1/topups/{}", paid.id);
                 let topup = self.service.get(&path, &self.service.operator).await;
                 if topup["settlement"]["standing"] == standing {
-                    return topup;
+                    // The look that first finds it may have read the top-up just before.
+                    return self.service.get(&path, &self.service.operator).await;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
