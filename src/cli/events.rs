@@ -17,25 +17,25 @@ pub(super) fn secret_cipher(
     settings: &Settings,
     managed: Option<&ManagedPostgres>,
     entropy: &dyn Entropy,
-) -> Result<Option<SecretCipher>, StartError> {
-    Ok(match (&settings.webhook.secret_key, managed) {
+) -> Result<Option<Arc<SecretCipher>>, StartError> {
+    let cipher = match (&settings.webhook.secret_key, managed) {
         (Some(key), _) => Some(SecretCipher::new(key.reveal())),
         (None, Some(managed)) => Some(SecretCipher::new(&managed.secret_key(entropy)?)),
         (None, None) => None,
-    })
+    };
+    Ok(cipher.map(Arc::new))
 }
 
 /// Opens the feed, on the connections of the API, and the courier, on its own.
 pub(super) fn open_events(
     settings: &Settings,
     (pool, own_pool): (&PgPool, &PgPool),
-    managed: Option<&ManagedPostgres>,
+    cipher: Option<Arc<SecretCipher>>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Events, Courier), StartError> {
     let WebhookSettings { reach, http, timeout, backoff, attempts_max, .. } =
         settings.webhook.clone();
-    let cipher = secret_cipher(settings, managed, entropy.as_ref())?;
     let caller = Caller::new(reach, http)?;
     let events = Events::new(pool.clone(), clock.clone(), entropy.clone(), caller, cipher);
     let courier = CourierSettings { timeout, backoff, attempts_max };

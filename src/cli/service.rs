@@ -25,7 +25,7 @@ use crate::x402::sandbox::Sandbox;
 use crate::x402::topup::{self, Chains, TopUps};
 
 use super::database::{self, Database, DatabaseError, Missing};
-use super::events::open_events;
+use super::events::{open_events, secret_cipher};
 use super::gauges::{self, Drift};
 use super::payments::{check_nodes, open_chain, open_facilitators};
 use super::verifiers::open_verifiers;
@@ -134,14 +134,15 @@ impl Service {
             let networks = settings.payment.networks.clone();
             Sandbox::new(pool.clone(), clock.clone(), entropy.clone(), networks)
         });
+        let cipher = secret_cipher(settings, managed.as_ref(), entropy.as_ref())?;
         let (events, courier) =
-            open_events(settings, (&pool, &sending), managed.as_ref(), &clock, &entropy)?;
+            open_events(settings, (&pool, &sending), cipher.clone(), &clock, &entropy)?;
         events.check_key().await.map_err(|error| match error {
             EventError::Secret(error) => StartError::OtherKey(error),
             error => StartError::Webhooks(error),
         })?;
         let (verifiers, asker) =
-            open_verifiers(settings, &pool, &engine, managed.as_ref(), &clock, &entropy)?;
+            open_verifiers(settings, &pool, &engine, cipher, &clock, &entropy)?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {

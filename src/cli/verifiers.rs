@@ -6,12 +6,10 @@ use sqlx::PgPool;
 
 use crate::checkout::{Asker, VerifierSettings, Verifiers};
 use crate::config::{CallSettings, Settings};
-use crate::db::managed::ManagedPostgres;
-use crate::ground::{Clock, Entropy, Mode};
+use crate::ground::{Clock, Entropy, Mode, SecretCipher};
 use crate::ledger::Engine;
 use crate::outbound::Caller;
 
-use super::events::secret_cipher;
 use super::service::StartError;
 
 /// Opens the verifiers and the worker that asks them.
@@ -19,13 +17,12 @@ pub(super) fn open_verifiers(
     settings: &Settings,
     pool: &PgPool,
     engine: &Engine,
-    managed: Option<&ManagedPostgres>,
+    cipher: Option<Arc<SecretCipher>>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(Verifiers, Asker), StartError> {
     let CallSettings { reach, timeout, backoff, attempts_max, failures_max, rest, .. } =
         settings.verifier.clone();
-    let cipher = secret_cipher(settings, managed, entropy.as_ref())?;
     let caller = Caller::new(reach, settings.mode == Mode::Test)?;
     let (pool, engine) = (pool.clone(), engine.clone());
     let verifiers = Verifiers::new(pool, engine, clock.clone(), entropy.clone(), caller, cipher);

@@ -123,9 +123,9 @@ impl Events {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         caller: Caller,
-        cipher: Option<SecretCipher>,
+        cipher: Option<Arc<SecretCipher>>,
     ) -> Self {
-        Self { pool, clock, entropy, caller, cipher: cipher.map(Arc::new) }
+        Self { pool, clock, entropy, caller, cipher }
     }
 
     /// The same on other connections.

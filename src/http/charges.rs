@@ -5,9 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::accounts::KeyRole;
-use crate::checkout::{ChargeView, ReversalRequest, ReversalView};
-use crate::ground::{ChargeId, Page};
+use crate::accounts::{KeyRole, Principal};
+use crate::checkout::{ChargeView, CheckoutError, ReversalRequest, ReversalView};
+use crate::ground::{BookId, ChargeId, Page};
 use crate::http::Problem;
 use crate::http::auth::{Customer, Granted, Reader, Verifier};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader};
@@ -72,12 +72,21 @@ pub async fn read_charge(
     access: Granted<Reader, ApiPath<ChargeId>>,
 ) -> Result<HttpResponse, Problem> {
     let ApiPath(charge) = access.asked;
-    let account = match access.caller.role {
-        KeyRole::Operator => state.checkouts.account_of_charge(charge).await?,
-        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => access.caller.account,
-    };
+    let account = account_of(&state, &access.caller, charge).await?;
     let view = state.checkouts.charge(account, charge).await?;
     Ok(HttpResponse::Ok().json(view))
+}
+
+/// In whose account a charge is looked for: an operator may read any.
+pub(super) async fn account_of(
+    state: &AppState,
+    caller: &Principal,
+    charge: ChargeId,
+) -> Result<BookId, CheckoutError> {
+    match caller.role {
+        KeyRole::Operator => state.checkouts.account_of_charge(charge).await,
+        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => Ok(caller.account),
+    }
 }
 
 /// Reverse a charge

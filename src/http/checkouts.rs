@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::accounts::KeyRole;
-use crate::checkout::{Acceptance, CheckoutSummary, Order, OrderLine};
+use crate::accounts::{KeyRole, Principal};
+use crate::checkout::{Acceptance, CheckoutError, CheckoutSummary, Order, OrderLine};
 use crate::checkout::{CancelView, CheckoutView};
 use crate::ground::{Amount, BookId, CheckoutId, Page, QuoteId};
 use crate::http::auth::{Customer, Granted, Reader, Spender};
@@ -190,12 +190,21 @@ pub async fn read_checkout(
     access: Granted<Reader, ApiPath<CheckoutId>>,
 ) -> Result<HttpResponse, Problem> {
     let ApiPath(checkout) = access.asked;
-    let account = match access.caller.role {
-        KeyRole::Operator => state.checkouts.account_of(checkout).await?,
-        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => access.caller.account,
-    };
+    let account = account_of(&state, &access.caller, checkout).await?;
     let view = state.checkouts.view(account, checkout).await?;
     Ok(HttpResponse::Ok().json(view))
+}
+
+/// In whose account a checkout is looked for: an operator may read any.
+pub(super) async fn account_of(
+    state: &AppState,
+    caller: &Principal,
+    checkout: CheckoutId,
+) -> Result<BookId, CheckoutError> {
+    match caller.role {
+        KeyRole::Operator => state.checkouts.account_of(checkout).await,
+        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => Ok(caller.account),
+    }
 }
 
 /// Cancel a checkout

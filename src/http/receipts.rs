@@ -3,15 +3,14 @@
 use actix_web::http::header::{self, Accept, Header};
 use actix_web::{HttpRequest, HttpResponse, get, web};
 
-use crate::accounts::{KeyRole, Principal};
-use crate::checkout::{CheckoutError, Receipt};
-use crate::ground::{BookId, ChargeId, CheckoutId, ReversalId};
-use crate::http::Problem;
+use crate::checkout::Receipt;
+use crate::ground::{ChargeId, CheckoutId, ReversalId};
 use crate::http::auth::{Granted, Reader};
 use crate::http::extract::ApiPath;
 use crate::http::fields::ResultName;
 use crate::http::receipt_page::{POLICY, page};
 use crate::http::state::AppState;
+use crate::http::{Problem, charges, checkouts};
 
 /// The receipt of a charge
 ///
@@ -37,7 +36,7 @@ pub async fn read_charge_receipt(
     access: Granted<Reader, ApiPath<ChargeId>>,
 ) -> Result<HttpResponse, Problem> {
     let ApiPath(charge) = access.asked;
-    let account = charged(&state, &access.caller, charge).await?;
+    let account = charges::account_of(&state, &access.caller, charge).await?;
     let receipt = state.checkouts.charge_receipt(account, charge).await?;
     Ok(answer(&state, &request, &receipt))
 }
@@ -69,7 +68,7 @@ pub async fn read_reversal_receipt(
     access: Granted<Reader, ApiPath<(ChargeId, ReversalId)>>,
 ) -> Result<HttpResponse, Problem> {
     let ApiPath((charge, reversal)) = access.asked;
-    let account = charged(&state, &access.caller, charge).await?;
+    let account = charges::account_of(&state, &access.caller, charge).await?;
     let receipt = state.checkouts.reversal_receipt(account, charge, reversal).await?;
     Ok(answer(&state, &request, &receipt))
 }
@@ -101,24 +100,9 @@ pub async fn read_result_receipt(
     access: Granted<Reader, ApiPath<(CheckoutId, ResultName)>>,
 ) -> Result<HttpResponse, Problem> {
     let ApiPath((checkout, result)) = access.asked;
-    let account = match access.caller.role {
-        KeyRole::Operator => state.checkouts.account_of(checkout).await?,
-        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => access.caller.account,
-    };
+    let account = checkouts::account_of(&state, &access.caller, checkout).await?;
     let receipt = state.checkouts.result_receipt(account, checkout, result.as_str()).await?;
     Ok(answer(&state, &request, &receipt))
-}
-
-/// In whose account a charge is looked for: an operator may read any.
-async fn charged(
-    state: &AppState,
-    caller: &Principal,
-    charge: ChargeId,
-) -> Result<BookId, CheckoutError> {
-    match caller.role {
-        KeyRole::Operator => state.checkouts.account_of_charge(charge).await,
-        KeyRole::Customer | KeyRole::Fulfiller | KeyRole::Verifier => Ok(caller.account),
-    }
 }
 
 /// The receipt in the form that is wanted. Texts in it come from strangers: the page escapes them, and

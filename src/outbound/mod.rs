@@ -7,8 +7,10 @@
 
 mod address;
 mod caller;
+mod pause;
 mod signature;
 
 pub use address::{AddressKind, Reach};
 pub use caller::{CallError, Caller, UrlFault};
+pub use pause::{Backoff, later};
 pub use signature::{SigningSecret, signed_headers};

@@ -2,6 +2,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
 use ring::hmac;
 use uuid::Uuid;
@@ -32,6 +33,19 @@ impl SigningSecret {
     pub fn open(cipher: &SecretCipher, owner: Uuid, sealed: &[u8]) -> Result<Self, CipherError> {
         let secret = cipher.open(sealed, owner.as_bytes())?;
         secret.try_into().map(Self).map_err(|_| CipherError::Broken)
+    }
+
+    /// Those that sign now, the present one first: the one before it does until its time is over.
+    pub fn open_all(
+        cipher: &SecretCipher,
+        owner: Uuid,
+        present: &[u8],
+        previous: Option<&(Vec<u8>, DateTime<Utc>)>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Self>, CipherError> {
+        let previous = previous.filter(|(_, until)| *until > now);
+        let sealed = std::iter::once(present).chain(previous.map(|(secret, _)| secret.as_slice()));
+        sealed.map(|sealed| Self::open(cipher, owner, sealed)).collect()
     }
 
     /// The signature of a message, as `webhook-signature` has it.

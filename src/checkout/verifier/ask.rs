@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::checkout::Criteria;
 use crate::checkout::command::Ruling;
 use crate::checkout::store::verification::Claimed;
-use crate::ground::{Amount, CheckoutId, Entropy, sha256};
+use crate::ground::{Amount, CheckoutId, sha256};
+use crate::outbound::Backoff;
 
 /// The longest pause between two calls about one result.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
@@ -73,20 +74,7 @@ pub(super) struct Heard {
     pub(super) ruling: Result<Ruling, String>,
 }
 
-/// When to ask again after so many calls: twice as long after each, give or take a tenth, so that what
-/// failed at the same time does not come back at the same time.
-pub(super) fn again_at(
-    at: DateTime<Utc>,
-    backoff: Duration,
-    attempts: i32,
-    entropy: &dyn Entropy,
-) -> DateTime<Utc> {
-    let times = 2_u32.saturating_pow(u32::try_from(attempts.saturating_sub(1)).unwrap_or(0));
-    let pause = backoff.saturating_mul(times).min(PAUSE_MAX);
-    let jitter = u32::from(u16::from_be_bytes(entropy.array())) % 201;
-    later(at, pause.saturating_mul(jitter.saturating_add(900)) / 1000)
-}
-
-pub(super) fn later(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(by).ok().and_then(|by| at.checked_add_signed(by)).unwrap_or(at)
+/// How the pauses between calls about one result grow.
+pub(super) const fn pauses(first: Duration) -> Backoff {
+    Backoff { first, factor: 2, most: PAUSE_MAX }
 }

@@ -13,10 +13,10 @@ use crate::checkout::store::verifiers::{self, Called};
 use crate::checkout::{CheckoutError, VerifierSettings, Verifiers};
 use crate::ground::{ChargeId, CipherError, SecretCipher};
 use crate::ledger::CommandIdentity;
-use crate::outbound::{SigningSecret, signed_headers};
+use crate::outbound::{SigningSecret, later, signed_headers};
 
 use super::answer;
-use super::ask::{Heard, Question, again_at, later, message_id};
+use super::ask::{Heard, Question, message_id, pauses};
 
 /// How many verifiers are called at once.
 const TURNS_MAX: usize = 16;
@@ -114,10 +114,8 @@ impl Asker {
         cipher: &SecretCipher,
         called: &Called,
     ) -> Result<Vec<SigningSecret>, CipherError> {
-        let now = self.verifiers.clock.now();
-        let previous = called.previous.iter().filter(|(_, until)| *until > now);
-        let sealed = std::iter::once(&called.secret).chain(previous.map(|(secret, _)| secret));
-        sealed.map(|sealed| SigningSecret::open(cipher, called.id.0, sealed)).collect()
+        let (now, previous) = (self.verifiers.clock.now(), called.previous.as_ref());
+        SigningSecret::open_all(cipher, called.id.0, &called.secret, previous, now)
     }
 
     /// Asks about one result, and carries out what is answered.
@@ -151,7 +149,8 @@ impl Asker {
     /// When to ask again, if ever.
     fn again(&self, at: DateTime<Utc>, claimed: &Claimed) -> Option<DateTime<Utc>> {
         let VerifierSettings { backoff, attempts_max, .. } = self.settings;
-        let again = again_at(at, backoff, claimed.attempt, self.verifiers.entropy.as_ref());
+        let entropy = self.verifiers.entropy.as_ref();
+        let again = pauses(backoff).again_at(at, claimed.attempt, entropy);
         Some(again).filter(|again| claimed.attempt < attempts_max && *again < claimed.verify_by)
     }
 

@@ -81,9 +81,9 @@ impl Verifiers {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         caller: Caller,
-        cipher: Option<SecretCipher>,
+        cipher: Option<Arc<SecretCipher>>,
     ) -> Self {
-        Self { pool, engine, clock, entropy, caller, cipher: cipher.map(Arc::new) }
+        Self { pool, engine, clock, entropy, caller, cipher }
     }
 
     /// Registers the verifier at a URL, or gives the one that is there a new secret, beside which the

@@ -10,7 +10,7 @@ use crate::events::{CourierSettings, EventError, Events};
 use crate::ground::{CipherError, SecretCipher};
 use crate::outbound::{CallError, SigningSecret, signed_headers};
 
-use super::pause::{again_at, asked_until, rest_until};
+use super::pause::{asked_until, pauses, rest_until};
 
 /// How many deliveries are under way at once. All of a wave are written down together.
 const WAVE: usize = 8;
@@ -121,9 +121,7 @@ impl Turn {
     fn secrets(&self) -> Result<Vec<SigningSecret>, CipherError> {
         let Claimed { key: (_, id), secret, previous, .. } = &self.webhook;
         let now = self.events.clock.now();
-        let previous = previous.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
-        let sealed = std::iter::once(secret).chain(previous);
-        sealed.map(|sealed| SigningSecret::open(&self.cipher, id.0, sealed)).collect()
+        SigningSecret::open_all(&self.cipher, id.0, secret, previous.as_ref(), now)
     }
 
     /// Sends a wave, waits for every answer, and writes down what came of all.
@@ -174,7 +172,7 @@ impl Turn {
             seq: due.event.seq,
             attempts: due.attempts,
             state,
-            next_at: (state == "pending").then(|| again_at(at, backoff, attempts, entropy)),
+            next_at: (state == "pending").then(|| pauses(backoff).again_at(at, attempts, entropy)),
             status: status.ok().and_then(|status| i16::try_from(status).ok()),
             error: called.as_ref().err().map(|error| error.word()),
         }

@@ -171,10 +171,10 @@ impl Api {
         let topups = open_topups(&url, payments, &pool, &engine, &accounts, &clock, &entropy);
         let finance = Finance::new(db::report_pool(database.service_options(), 2));
         let caller = Caller::new(Reach::Loopback, true).unwrap();
-        let cipher = Some(SecretCipher::new(&[7; 32]));
+        let cipher = Some(Arc::new(SecretCipher::new(&[7; 32])));
         let verifiers = {
             let (pool, engine) = (pool.clone(), engine.clone());
-            let cipher = Some(SecretCipher::new(&[7; 32]));
+            let cipher = cipher.clone();
             Verifiers::new(pool, engine, clock.clone(), entropy.clone(), caller.clone(), cipher)
         };
         let events = Events::new(pool.clone(), clock.clone(), entropy.clone(), caller, cipher);

@@ -45,7 +45,7 @@ fn a_courier_rests_when_nothing_is_left() {
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
             Caller::new(Reach::Loopback, true).unwrap(),
-            Some(SecretCipher::new(&key)),
+            Some(Arc::new(SecretCipher::new(&key))),
         );
         let courier = Courier::new(events, CourierSettings::default());
         assert!(!courier.step().await.unwrap());
