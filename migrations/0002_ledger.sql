@@ -264,6 +264,7 @@ create table outbox (
   kind        text        not null,
   subject_id  uuid        not null,
   recorded_at timestamptz not null,
+  detail      text,  -- which part of the subject, where it has several
   primary key (slot, book_id, seq)
 );
 grant select, insert on outbox to bursar_service;

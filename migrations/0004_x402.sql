@@ -28,6 +28,8 @@ create table topup (
   next_at         timestamptz default now(),
   -- Another payment under its idempotency key, which took its place because this one was never sent.
   superseded_by   uuid,
+  -- Rejected after it was sent, and the account has not been told by an event yet.
+  untold          boolean     not null default false,
   settlement_tx   text,
   reason          text,
   created_at      timestamptz not null,
@@ -46,6 +48,7 @@ create table topup (
     (next_at is not null or state not in ('claimed', 'settling', 'settled', 'unknown', 'parked'))
 ) with (fillfactor = 70);
 create index topup_due on topup (next_at) where next_at is not null;
+create index topup_untold on topup (updated_at) where untold and state = 'rejected';
 create index topup_open on topup (created_at)
   where state in ('claimed', 'settling', 'settled', 'unknown', 'parked');
 create index topup_settlement on topup (settlement_tx) where settlement_tx is not null;
@@ -55,7 +58,8 @@ grant insert (slot, book_id, topup_id, state, amount, x402_version, network, ass
               pay_to, valid_before, facilitator_url, asked_version, payload, requirements, keyed,
               next_at, created_at, updated_at) on topup to bursar_service;
 grant update (state, attempt, sent_at, next_at, superseded_by, settlement_tx, reason, updated_at,
-              credited_at, facilitator_url, asked_version, requirements, payload, x402_version)
+              credited_at, facilitator_url, asked_version, requirements, payload, x402_version,
+              untold)
   on topup to bursar_service;
 
 -- What the facilitator and the chain said, and what was decided from it. Never the signature.

@@ -64,7 +64,7 @@ impl Workers {
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
-        let follower = topups.clone();
+        let (follower, teller) = (topups.clone(), topups.clone());
         let checker = tokio::spawn(check(tools.checker, tools.drift));
         let look = tokio::spawn(look(topups.facilitators().clone()));
         let (stop, stopped) = watch::channel(false);
@@ -80,6 +80,10 @@ impl Workers {
                 let taken = topups.take_up_due().await.map_err(|e| e.to_string())?;
                 Ok(!taken.is_empty())
             }
+        });
+        let tell = work("teller", resolve_interval, stopped.clone(), move || {
+            let topups = teller.clone();
+            async move { topups.tell_step().await.map_err(|e| e.to_string()) }
         });
         let confirm = work("confirmer", tools.confirm_interval, stopped.clone(), move || {
             let topups = follower.clone();
@@ -118,7 +122,7 @@ impl Workers {
                 quotes.forget_quotes().await.map_err(|e| e.to_string())
             }
         });
-        let tasks = vec![sweep, resolve, confirm, expire, deliver, watch, ask, tidy, forget];
+        let tasks = vec![sweep, resolve, tell, confirm, expire, deliver, watch, ask, tidy, forget];
         Self { stop, tasks, careless: [checker, look] }
     }
 

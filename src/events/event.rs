@@ -7,15 +7,18 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::{Builder, Uuid};
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, EventId, KeyId, LotId, TopupId, WebhookId, sha256,
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, EventId, KeyId, LotId, ReversalId, TopupId,
+    WebhookId, sha256,
 };
 
 /// Every type of event, each with what it tells.
 pub const KINDS: &[(&str, &str)] = &[
     ("grant.credited", "promotional credits were given with a key"),
     ("topup.credited", "a payment arrived and is in the balance"),
+    ("topup.rejected", "a payment that was sent turned out not to have been taken"),
     ("topup.voided", "the chain dropped a payment: its credits are taken back"),
     ("topup.reinstated", "a dropped payment is there after all: its credits are back"),
+    ("topup.lost", "a dropped payment can no longer arrive: its credits stay taken back"),
     ("checkout.opened", "credits are on hold for a checkout"),
     ("checkout.canceled", "what was not submitted yet went back"),
     ("item.expired", "an item of a checkout was not delivered in time and went back"),
@@ -84,15 +87,28 @@ pub struct Event {
     pub data: EventData,
 }
 
-/// What an event happened to: one id, which can be read in the API.
+/// What an event happened to: an id that can be read in the API, and which part of it where it has
+/// several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventData {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topup_id: Option<TopupId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkout_id: Option<CheckoutId>,
+    /// The result of the checkout, as whoever delivered it named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_id: Option<String>,
+    /// The item's number in the checkout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<i16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charge_id: Option<ChargeId>,
+    /// The reversal of the charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal_id: Option<ReversalId>,
+    /// The dispute of the charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispute_id: Option<DisputeId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lot_id: Option<LotId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +126,7 @@ pub(super) struct Row {
     pub(super) seq: i64,
     pub(super) kind: String,
     pub(super) subject_id: Uuid,
+    pub(super) detail: Option<String>,
     pub(super) recorded_at: DateTime<Utc>,
     pub(super) amount: Option<i64>,
 }
@@ -118,7 +135,7 @@ impl Row {
     pub(super) fn event(self, account: BookId) -> Event {
         Event {
             id: event_id(account, self.seq, &self.kind, self.recorded_at),
-            data: data(&self.kind, self.subject_id, self.amount),
+            data: data(&self.kind, self.subject_id, self.detail, self.amount),
             kind: self.kind,
             timestamp: self.recorded_at,
             seq: self.seq,
@@ -151,7 +168,7 @@ pub(super) fn event_id(
 }
 
 /// The first word of a type says what its subject is.
-fn data(kind: &str, subject: Uuid, amount: Option<i64>) -> EventData {
+fn data(kind: &str, subject: Uuid, detail: Option<String>, amount: Option<i64>) -> EventData {
     let mut data = EventData { amount: amount.and_then(Amount::from_micros), ..Default::default() };
     match kind.split('.').next() {
         Some("topup") => data.topup_id = Some(TopupId(subject)),
@@ -161,6 +178,14 @@ fn data(kind: &str, subject: Uuid, amount: Option<i64>) -> EventData {
         Some("balance") => data.webhook_id = Some(WebhookId(subject)),
         Some("grant") => data.key_id = Some(KeyId(subject)),
         Some(_) | None => {}
+    }
+    let Some(detail) = detail else { return data };
+    match kind {
+        "item.expired" => data.item = detail.parse().ok(),
+        "charge.reversed" => data.reversal_id = detail.parse().ok(),
+        _ if kind.starts_with("charge.dispute") => data.dispute_id = detail.parse().ok(),
+        _ if kind.starts_with("result.") => data.result_id = Some(detail),
+        _ => {}
     }
     data
 }
@@ -177,6 +202,7 @@ mod tests {
                 seq,
                 kind: (*kind).to_owned(),
                 subject_id: account.0,
+                detail: None,
                 recorded_at: DateTime::from_timestamp_micros(micros).unwrap(),
                 amount: None,
             };

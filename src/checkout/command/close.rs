@@ -80,7 +80,7 @@ impl Command for DeliveryDeadline {
         let event = ItemEvent::Deadline { at: desk.book.now() };
         match close(desk, self.account, self.checkout, self.item, event)? {
             Some(amount) => {
-                desk.book.emit("item.expired", self.checkout.0);
+                desk.book.emit_part("item.expired", self.checkout.0, self.item);
                 Ok(Decision::accept(&serde_json::json!({ "released": amount })))
             }
             None => Ok(Decision::nothing_due()),

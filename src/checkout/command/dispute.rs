@@ -51,7 +51,7 @@ impl Command for Dispute {
         let new = NewDispute { account, charge, id, amount, reason, by, at, decide_by };
         let view = DisputeView::begun(&new, &self.of);
         desk.annexes.of::<CheckoutRows>().dispute(new)?;
-        desk.book.emit("charge.disputed", self.charge.0);
+        desk.book.emit_part("charge.disputed", self.charge.0, id);
         Ok(Decision::accept(&view))
     }
 }
@@ -146,9 +146,9 @@ fn end(
         Some(amount) => {
             let reversal = Back { account, charge, amount, reason, by, dispute }.give(desk)?;
             view.reversal_id = Some(reversal.reversal_id);
-            desk.book.emit("charge.dispute_upheld", charge.0);
+            desk.book.emit_part("charge.dispute_upheld", charge.0, of.id);
         }
-        None => desk.book.emit("charge.dispute_denied", charge.0),
+        None => desk.book.emit_part("charge.dispute_denied", charge.0, of.id),
     }
     Ok(Some(Decision::accept(&view)))
 }

@@ -181,7 +181,7 @@ pub(super) fn settle(
         item.settled = item.settled.saturating_add(facts.quantity);
     })?;
     let kind = if state == ResultState::Captured { "result.accepted" } else { "result.released" };
-    desk.book.emit(kind, target.checkout.0);
+    desk.book.emit_part(kind, target.checkout.0, &target.result_id);
     Ok(Settled::Done(view, recorded))
 }
 

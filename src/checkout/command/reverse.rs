@@ -110,7 +110,7 @@ impl Back<'_> {
         };
         let view = ReversalView::of(&reversal, left.saturating_sub(amount));
         desk.annexes.of::<CheckoutRows>().reverse(reversal)?;
-        desk.book.emit("charge.reversed", charge.0);
+        desk.book.emit_part("charge.reversed", charge.0, view.reversal_id);
         Ok(view)
     }
 }

@@ -103,7 +103,7 @@ impl SubmitResults {
         if let Some(verifier) = delivery.verifier {
             rows.ask(self.key(delivery), verifier, at);
         }
-        desk.book.emit("result.submitted", self.checkout.0);
+        desk.book.emit_part("result.submitted", self.checkout.0, &delivery.result_id);
         if !delivery.mismatches.is_empty() {
             self.reject(desk, delivery, &mut view)?;
         }

@@ -29,7 +29,7 @@ pub(in crate::events) async fn events(
 ) -> Result<Vec<Event>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        "select o.seq, o.kind, o.subject_id, o.recorded_at,
+        "select o.seq, o.kind, o.subject_id, o.detail, o.recorded_at,
            (select sum(t.amount)::bigint from transfer t
             where t.slot = o.slot and t.subject_id = o.subject_id and t.book_id = o.book_id
               and t.movement = case o.kind when 'topup.credited' then 1 when 'grant.credited' then 2

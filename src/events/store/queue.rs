@@ -140,7 +140,7 @@ pub(in crate::events) async fn due(
     limit: i64,
 ) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select d.attempts, o.seq, o.kind, o.subject_id, o.recorded_at,
+        "select d.attempts, o.seq, o.kind, o.subject_id, o.detail, o.recorded_at,
            (select sum(t.amount)::bigint from transfer t
             where t.slot = o.slot and t.subject_id = o.subject_id and t.book_id = o.book_id
               and t.movement = case o.kind when 'topup.credited' then 1 when 'grant.credited' then 2
@@ -164,8 +164,9 @@ pub(in crate::events) async fn due(
     .await?;
     let due = rows.into_iter().map(|row| {
         let (seq, amount) = (row.seq, row.amount);
-        let (kind, subject_id, recorded_at) = (row.kind, row.subject_id, row.recorded_at);
-        let event = Row { seq, kind, subject_id, recorded_at, amount }.event(book);
+        let (kind, subject_id, detail) = (row.kind, row.subject_id, row.detail);
+        let recorded_at = row.recorded_at;
+        let event = Row { seq, kind, subject_id, detail, recorded_at, amount }.event(book);
         Due { event, attempts: row.attempts }
     });
     Ok(due.collect())

@@ -57,6 +57,8 @@ pub(in crate::ledger) struct Event {
     pub(in crate::ledger) seq: i64,
     pub(in crate::ledger) kind: &'static str,
     pub(in crate::ledger) subject: Uuid,
+    /// Which part of the subject, where it has several.
+    pub(in crate::ledger) detail: Option<String>,
 }
 
 /// A hold that is wanted.
@@ -154,9 +156,18 @@ impl Book {
 
     /// Writes an event into the outbox.
     pub fn emit(&mut self, kind: &'static str, subject: Uuid) {
+        self.tell(kind, subject, None);
+    }
+
+    /// Writes an event of a part of its subject into the outbox.
+    pub fn emit_part(&mut self, kind: &'static str, subject: Uuid, part: impl ToString) {
+        self.tell(kind, subject, Some(part.to_string()));
+    }
+
+    fn tell(&mut self, kind: &'static str, subject: Uuid, detail: Option<String>) {
         self.changes = self.changes.saturating_add(1);
         self.event_seq = self.event_seq.saturating_add(1);
-        self.events.push(Event { seq: self.event_seq, kind, subject });
+        self.events.push(Event { seq: self.event_seq, kind, subject, detail });
     }
 
     /// Registers a key that may draw on this book.

@@ -80,6 +80,8 @@ pub(super) struct TopupRows {
     pub(super) wanted: BTreeSet<(BookId, TopupId)>,
     pub(super) found: BTreeMap<(BookId, TopupId), TopupRow>,
     pub(super) credited: Vec<Credited>,
+    /// Whose rejection this batch tells of.
+    pub(super) told: Vec<(BookId, TopupId)>,
 }
 
 /// What a credit depends on.
@@ -107,6 +109,7 @@ impl Annex for TopupRows {
 
     fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         async move {
+            store::write_told(tx, &self.told).await?;
             store::write_credited(tx, self).await?;
             confirm::store::write_evidence(tx, &self.credited).await
         }
@@ -114,6 +117,7 @@ impl Annex for TopupRows {
     }
 
     fn changes(&self) -> u64 {
-        u64::try_from(self.credited.len()).unwrap_or(u64::MAX)
+        let changes = self.credited.len().saturating_add(self.told.len());
+        u64::try_from(changes).unwrap_or(u64::MAX)
     }
 }

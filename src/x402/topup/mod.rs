@@ -22,6 +22,7 @@ mod state;
 mod step;
 pub(super) mod store;
 mod taking;
+mod tell;
 mod verdict;
 mod wallet;
 

@@ -258,6 +258,8 @@ fn a_settlement_that_can_no_longer_come_is_for_the_operator() {
             (&json!(409), &json!("settlement_lost"))
         );
         assert_eq!(stage.received().await, 0);
+        let events = stage.service.get("/api/v1/events?type=topup.lost", &key).await;
+        assert_eq!(events["data"][0]["data"]["topup_id"], lost["topup_id"], "{events}");
         assert_checks(&db.url(bursar::db::managed::Role::Service));
     });
 }

@@ -1,9 +1,11 @@
 //! What is decided from the chain, whatever the facilitator says.
 
+use bursar::ground::TopupId;
 use bursar::x402::Version;
 use bursar::x402::topup::{Resolving, Ruled, Ruling, RulingError, TopupState};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::buyer::Signed;
 use super::front::{Act, Says};
@@ -187,6 +189,7 @@ fn what_was_canceled_or_used_elsewhere_is_rejected_once_that_stays() {
             (Fate::Canceled, "authorization_canceled"),
             (Fate::Elsewhere, "authorization_used_elsewhere"),
         ];
+        let mut rejected = Vec::new();
         for (fate, reason) in fates {
             let signed = stage.sign(Version::V2, "1.00").await;
             stage.fund("1.00").await;
@@ -201,8 +204,20 @@ fn what_was_canceled_or_used_elsewhere_is_rejected_once_that_stays() {
             let over = stage.told(&open).await;
             assert_eq!([&over["status"], &over["reason"]], ["rejected", reason]);
             stage.pay(&signed, "", "1.00").await.json(402);
+            rejected.push(over["topup_id"].clone());
         }
         stage.holds("0").await;
+        // The account is told of each by an event, once, whoever else tells at the same time.
+        let topups = &stage.api.topups;
+        let (one, other) = tokio::join!(topups.tell_step(), topups.tell_step());
+        assert_eq!((one.unwrap(), other.unwrap()), (false, false));
+        topups.tell_step().await.unwrap();
+        let sql =
+            "select subject_id from outbox where kind = 'topup.rejected' order by recorded_at";
+        let told: Vec<Uuid> =
+            sqlx::query_scalar(sql).fetch_all(&stage.api.database.owner).await.unwrap();
+        let told: Vec<_> = told.into_iter().map(|id| json!(TopupId(id))).collect();
+        assert_eq!(told, rejected);
     });
 }
 

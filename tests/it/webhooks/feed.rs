@@ -66,6 +66,59 @@ fn events_say_what_happened_and_belong_to_their_account() {
     });
 }
 
+/// Of what has several parts an event names the part.
+#[test]
+fn events_name_the_part_of_a_checkout_or_charge_that_they_are_about() {
+    run(|db| async move {
+        let scene = Scene::start(&db).await;
+        let service = &scene.service;
+        let (fulfiller, verifier) = (
+            service.staff("fulfiller", &["lead"]).await,
+            service.staff("verifier", &["lead"]).await,
+        );
+        let said = async |path: &str, key: &str, once: &str, body: Value| {
+            let (status, answer) =
+                service.ask("POST", path, Some(key), Some(once), Some(body)).await;
+            assert!((200..300).contains(&status), "{path}: {answer}");
+            answer
+        };
+        let items = json!([{"sku": "lead", "quantity": 4}]);
+        let order = json!({"items": items, "max_total": "1.00"});
+        let opened = said("/api/v1/checkouts", &scene.key, "order", order).await;
+        let checkout = format!("/api/v1/checkouts/{}", opened["checkout_id"].as_str().unwrap());
+        let results: Vec<_> = ["good", "bad"]
+            .map(|name| json!({"result_id": name, "item": 1, "quantity": 2, "evidence": {}}))
+            .into();
+        let path = format!("{checkout}/results");
+        said(&path, &fulfiller, "results", json!({ "results": results })).await;
+        for (name, verdict) in [("good", "accepted"), ("bad", "rejected")] {
+            let path = format!("{checkout}/results/{name}/verdict");
+            said(&path, &verifier, name, json!({"verdict": verdict, "reason": "seen"})).await;
+        }
+        let events = scene.get("/api/v1/events?type=charge.captured").await;
+        let charge = events["data"][0]["data"]["charge_id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/charges/{charge}/reversals");
+        let back = json!({"amount": "0.01", "reason": "late"});
+        let reversal = said(&path, &verifier, "back", back).await;
+        let path = format!("/api/v1/charges/{charge}/disputes");
+        let doubt = json!({"amount": "0.01", "reason": "half is missing"});
+        let dispute = said(&path, &scene.key, "doubt", doubt).await;
+        let parts = [
+            ("result.submitted", "result_id", json!(["good", "bad"])),
+            ("result.accepted", "result_id", json!(["good"])),
+            ("result.released", "result_id", json!(["bad"])),
+            ("charge.reversed", "reversal_id", json!([reversal["reversal_id"]])),
+            ("charge.disputed", "dispute_id", json!([dispute["dispute_id"]])),
+        ];
+        for (kind, member, expected) in parts {
+            let events = scene.get(&format!("/api/v1/events?type={kind}")).await;
+            let data = events["data"].as_array().unwrap().iter();
+            let named: Vec<_> = data.map(|event| event["data"][member].clone()).collect();
+            assert_eq!(json!(named), expected, "{kind}");
+        }
+    });
+}
+
 /// A webhook gets what happens from its beginning on, of the types it asked for; the same as the feed.
 #[test]
 fn a_webhook_gets_what_the_feed_has() {

@@ -78,9 +78,9 @@ pub(super) async fn write(
            where c.slot = u.slot and c.book_id = u.book_id and c.cap_id = u.cap_id
              and c.window_start = u.window_start),
          events as (
-           insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)
+           insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at, detail)
            select * from unnest($52::smallint[], $53::uuid[], $54::bigint[], $55::text[],
-                                $56::uuid[], $57::timestamptz[]))
+                                $56::uuid[], $57::timestamptz[], $67::text[]))
          insert into outcome (slot, book_id, command, fingerprint, accepted, recorded_at, body)
          select * from unnest($58::smallint[], $59::uuid[], $60::uuid[], $61::bytea[],
                               $62::boolean[], $63::timestamptz[], $64::text[])",
@@ -153,6 +153,7 @@ pub(super) async fn write(
         &decided.iter().map(|d| d.decision.body.clone()).collect::<Vec<_>>(),
         &balances(Role::SettlementLoss),
         &drawn.iter().map(|(_, l)| l.lost.map(Amount::micros)).collect::<Vec<_>>() as _,
+        &events.iter().map(|(_, e)| e.detail.clone()).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .await?;

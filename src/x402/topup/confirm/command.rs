@@ -11,21 +11,24 @@ use crate::ledger::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fa
 use super::SettlementStanding;
 use super::store::{self, Step};
 
-/// What a step does to money.
+/// What a step does that the account is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// Takes the credits back.
     Void,
     /// Gives them back.
     Reinstate,
+    /// Leaves them taken for good. Nothing moves, but the account is told.
+    Lose,
 }
 
 impl Act {
-    /// What a step does to money; none for most.
+    /// What a step does that the account is told of; none for most.
     pub(super) fn of(step: &Step) -> Option<Self> {
         match (step.followed.standing.is_void(), step.after.is_void()) {
             (false, true) => Some(Self::Void),
             (true, false) => Some(Self::Reinstate),
+            (true, true) if step.is_end() => Some(Self::Lose),
             (false, false) | (true, true) => None,
         }
     }
@@ -37,6 +40,7 @@ impl Act {
             Self::Reinstate => {
                 "the money of a void settlement is there: its credits are given back"
             }
+            Self::Lose => "a void settlement can no longer be paid",
         }
     }
 
@@ -44,11 +48,12 @@ impl Act {
         match self {
             Self::Void => "void",
             Self::Reinstate => "reinstate",
+            Self::Lose => "lose",
         }
     }
 }
 
-/// Takes a step that moves money, in the transaction that moves it.
+/// Takes a step, in the transaction that moves the money and tells of it.
 pub(super) struct Turn {
     pub(super) act: Act,
     pub(super) step: Step,
@@ -92,6 +97,7 @@ impl Command for Turn {
                 let answer = json!({ "topup_id": of.topup, "ledger_transaction_id": transaction });
                 (answer, "topup.reinstated")
             }
+            Act::Lose => (json!({ "topup_id": of.topup }), "topup.lost"),
         };
         desk.book.emit(event, of.topup.0);
         if let (Some(detail), Some(booked)) = (step.detail.as_object_mut(), answer.as_object()) {

@@ -235,7 +235,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes a step that moves money, through the ledger. One that does not commit is decided anew at
+    /// Takes a step through the ledger. One that does not commit is decided anew at
     /// the next look.
     async fn turn(&self, act: Act, step: Step) -> Result<(), PayError> {
         let command = Turn { act, step: step.clone() };
@@ -282,11 +282,7 @@ fn alarm(step: &Step) {
             tracing::error!(topup.id = %topup, account.id = %account, %amount, head,
                 "the money of a void settlement has gone again");
         }
-        SettlementStanding::Lost => {
-            tracing::error!(topup.id = %topup, account.id = %account, %amount, head,
-                "a void settlement can no longer be paid");
-        }
-        // Money moves with it, and whoever books it says so.
-        SettlementStanding::Reinstated => {}
+        // The ledger has a part in it, and whoever books it says so.
+        SettlementStanding::Reinstated | SettlementStanding::Lost => {}
     }
 }

@@ -73,6 +73,13 @@ pub(super) struct Step {
     pub(super) at: DateTime<Utc>,
 }
 
+impl Step {
+    /// Whether it is with this step that a void settlement is lost for good.
+    pub(super) fn is_end(&self) -> bool {
+        self.after == SettlementStanding::Lost && self.followed.standing != self.after
+    }
+}
+
 /// Writes the evidence of credits, in the transaction that credits them. From then on they are
 /// followed.
 pub(in crate::x402::topup) async fn write_evidence(

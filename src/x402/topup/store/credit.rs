@@ -67,3 +67,24 @@ pub(in crate::x402::topup) async fn write_credited(
     .await?;
     Ok(())
 }
+
+/// Takes the marks away from rejections that are told of, in the transaction of the events.
+pub(in crate::x402::topup) async fn write_told(
+    tx: &mut PgConnection,
+    told: &[(BookId, TopupId)],
+) -> Result<(), sqlx::Error> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update topup t set untold = false
+         from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, topup_id)
+         where t.slot = u.slot and t.book_id = u.book_id and t.topup_id = u.topup_id",
+        &told.iter().map(|(book, _)| book.slot().sql()).collect::<Vec<_>>(),
+        &told.iter().map(|(book, _)| book.0).collect::<Vec<_>>(),
+        &told.iter().map(|(_, topup)| topup.0).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

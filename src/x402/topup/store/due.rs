@@ -148,6 +148,21 @@ pub(in crate::x402::topup) async fn open(pool: &PgPool) -> Result<Vec<OpenTopup>
     Ok(rows.collect())
 }
 
+/// Rejections that nobody has told of, the oldest first.
+pub(in crate::x402::topup) async fn untold(
+    pool: &PgPool,
+    limit: i64,
+) -> Result<Vec<(BookId, TopupId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select book_id, topup_id from topup where untold and state = 'rejected'
+         order by updated_at limit $1",
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (BookId(row.book_id), TopupId(row.topup_id))).collect())
+}
+
 /// How many top-ups stand in each state, and for how long the oldest of what is unknown or parked
 /// has.
 pub(in crate::x402::topup) async fn standing(
