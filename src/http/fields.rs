@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -211,7 +211,7 @@ impl AnyJson {
 impl<'de> Deserialize<'de> for AnyJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        drop_zero_signs(&mut value);
+        settle_numbers(&mut value);
         if has_nul(&value) {
             return Err(D::Error::custom("texts must not contain the character U+0000"));
         }
@@ -256,18 +256,33 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Postgres knows no negative zero. What is hashed and answered is what will be read back.
-fn drop_zero_signs(value: &mut Value) {
+/// Brings numbers into the form in which Postgres gives them back, so that what is hashed and answered
+/// is what will be read: it knows no negative zero, and writes `1e16` without an exponent.
+fn settle_numbers(value: &mut Value) {
     match value {
-        Value::Number(number)
-            if number.as_f64().is_some_and(|n| n == 0.0 && n.is_sign_negative()) =>
-        {
-            *value = Value::from(0.0);
+        Value::Number(number) => {
+            if let Some(settled) = settled(number) {
+                *value = settled;
+            }
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_zero_signs),
-        Value::Object(map) => map.values_mut().for_each(drop_zero_signs),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(items) => items.iter_mut().for_each(settle_numbers),
+        Value::Object(map) => map.values_mut().for_each(settle_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
+
+/// What a number reads as when it comes back, where that is something else.
+fn settled(number: &Number) -> Option<Value> {
+    let float = number.as_f64().filter(|_| number.is_f64())?;
+    if float == 0.0 && float.is_sign_negative() {
+        return Some(Value::from(0.0));
+    }
+    let digits = format!("{float}");
+    let has_exponent = number.to_string().contains('e');
+    if !has_exponent || digits.contains('.') {
+        return None;
+    }
+    digits.parse::<u64>().map(Value::from).or_else(|_| digits.parse::<i64>().map(Value::from)).ok()
 }
 
 impl PartialSchema for AnyJson {
@@ -328,7 +343,10 @@ mod tests {
         for bad in ["\"a\\u0000\"", "[[\"\\u0000\"]]", "{\"a\\u0000\":1}"] {
             assert!(!reads::<AnyJson>(bad), "{bad}");
         }
-        let zero: AnyJson = serde_json::from_str("[-0.0,{\"a\":-0.0}]").unwrap();
-        assert_eq!(zero.into_value().to_string(), "[0.0,{\"a\":0.0}]");
+        let text = "[-0.0,{\"a\":-0.0},1e16,-1e16,1e15,18446744073709551616,1.5e300,1e-7]";
+        let numbers: AnyJson = serde_json::from_str(text).unwrap();
+        let kept = "[0.0,{\"a\":0.0},10000000000000000,-10000000000000000,1000000000000000.0,\
+                    1.8446744073709552e+19,1.5e+300,1e-7]";
+        assert_eq!(numbers.into_value().to_string(), kept);
     }
 }

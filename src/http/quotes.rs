@@ -72,7 +72,7 @@ pub struct TopupHint {
 /// The body of a top-up.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TopupHintBody {
-    /// How much.
+    /// How much: the shortfall, or the most that one top-up may be if that is less. Then top up again.
     pub amount: Amount,
 }
 
@@ -82,7 +82,7 @@ impl QuoteAnswer {
             method: "POST",
             url: state.url("/api/v1/credits/topup"),
             body: TopupHintBody {
-                amount: refusal::suggest(quote.shortfall, state.topups.settings().min_amount),
+                amount: refusal::suggest(quote.shortfall, state.topups.settings().amounts()),
             },
         });
         Self {

@@ -1,5 +1,7 @@
 //! Stored refusals as problems. What they carry becomes members beside the code.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
@@ -35,7 +37,7 @@ pub fn ledger(refusal: &Refusal, state: &AppState) -> Problem {
                 .with("shortfall", shortfall.to_string())
                 .with(
                     "suggested_topup",
-                    suggest(*shortfall, state.topups.settings().min_amount).to_string(),
+                    suggest(*shortfall, state.topups.settings().amounts()).to_string(),
                 )
                 .with("topup_url", topup_url.as_str())
                 .next_url(topup_url)
@@ -56,11 +58,12 @@ fn caps(violations: &[CapViolation], detail: &str) -> Problem {
     violations.iter().fold(problem, |problem, violation| problem.violation(json!(violation)))
 }
 
-/// What to top up: the shortfall in whole cents, and no less than can be topped up.
-pub fn suggest(shortfall: Amount, least: Amount) -> Amount {
+/// What to top up: the shortfall in whole cents, and what a top-up may be. A shortfall beyond the most
+/// takes several.
+pub fn suggest(shortfall: Amount, amounts: RangeInclusive<Amount>) -> Amount {
     let cents = shortfall.micros().checked_add(CENT - 1).map(|micros| micros / CENT);
     let rounded = cents.and_then(|cents| cents.checked_mul(CENT)).and_then(Amount::from_micros);
-    rounded.unwrap_or(shortfall).max(least)
+    rounded.unwrap_or(shortfall).max(*amounts.start()).min(*amounts.end())
 }
 
 /// The problem of the result that stood in the way of all of its request.
@@ -136,12 +139,14 @@ mod tests {
 
     #[test]
     fn a_suggestion_covers_the_shortfall() {
-        let suggested = |shortfall| suggest(dollars(shortfall), dollars("0.01")).to_string();
+        let amounts = || dollars("0.01")..=dollars("1000");
+        let suggested = |shortfall| suggest(dollars(shortfall), amounts()).to_string();
         assert_eq!(suggested("0.000001"), "0.01");
         assert_eq!(suggested("2.50"), "2.50");
         assert_eq!(suggested("2.500001"), "2.51");
-        assert_eq!(suggest(dollars("0.02"), dollars("1")).to_string(), "1.00");
-        assert_eq!(suggest(Amount::MAX, dollars("1")), Amount::MAX);
+        assert_eq!(suggest(dollars("0.02"), dollars("1")..=dollars("2")).to_string(), "1.00");
+        assert_eq!(suggested("1000.000001"), "1000.00");
+        assert_eq!(suggest(Amount::MAX, amounts()), dollars("1000"));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -25,6 +26,13 @@ pub struct TopupSettings {
     pub resolving: Resolving,
     /// How often a settlement is looked at until it is deep enough.
     pub confirm_interval: Duration,
+}
+
+impl TopupSettings {
+    /// What one top-up may be.
+    pub const fn amounts(&self) -> RangeInclusive<Amount> {
+        self.min_amount..=self.max_amount
+    }
 }
 
 /// How the outcome of a payment is found out when no answer told it.

@@ -5,6 +5,7 @@ mod catalog;
 mod checkout;
 mod disputes;
 mod documents;
+mod evidence;
 mod expiry;
 mod keys;
 mod money;
