@@ -107,7 +107,7 @@ pub(super) async fn play(exit: bool, stop: &mut Stop) -> Result<ExitCode, Failur
 /// Plays the job and checks the ledger. Returns the agent's key and whether the checks passed.
 async fn tell_story(demo: &Demo, service: &Service) -> Result<(String, bool), Failure> {
     let customer = demo.play().await?;
-    tell!("\n━━ 14. The checks, recomputed from the transfers");
+    tell!("\n━━ 18. The checks, recomputed from the transfers");
     let report = service.finance.check().await?;
     tell!("{report}");
     Ok((customer, report.passed()))

@@ -1,6 +1,8 @@
 //! The main job, played against the running service over HTTP: every step as an agent sees it.
 
 mod agent;
+mod books;
+mod order;
 mod story;
 
 use std::sync::Arc;

@@ -1,23 +1,22 @@
 //! What happens in the demo, step by step.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::cli::buyer::{self, Buyer};
 use crate::cli::output::tell;
 use crate::ground::Amount;
 
-use super::agent::{Agent, Ask, Told};
-use super::{Demo, DemoError};
+use super::agent::{Agent, Ask};
+use super::{Demo, DemoError, books, order};
 
 const CATALOG: &str = include_str!("catalog.json");
 
-struct Cast {
-    agent: Agent,
-    customer: String,
-    fulfiller: String,
-    verifier: String,
+/// Who plays: an agent that asks, and the keys of its parts.
+pub(super) struct Cast {
+    pub(super) agent: Agent,
+    pub(super) customer: String,
+    pub(super) fulfiller: String,
+    pub(super) verifier: String,
 }
 
 pub(super) async fn play(demo: &Demo) -> Result<String, DemoError> {
@@ -30,18 +29,20 @@ pub(super) async fn play(demo: &Demo) -> Result<String, DemoError> {
     let customer = signed_up.text_of("api_key")?;
     let cast = Cast { agent, customer, fulfiller, verifier };
     top_up(demo, &cast).await?;
-    let checkout = check_out(demo, &cast).await?;
-    deliver_and_judge(demo, &cast, &checkout).await?;
-    settle_up(&cast, &checkout).await?;
+    let checkout = order::check_out(demo, &cast).await?;
+    order::deliver(demo, &cast, &checkout).await?;
+    order::judge(demo, &cast, &checkout).await?;
+    books::dispute(demo, &cast).await?;
+    books::settle_up(&cast, &checkout).await?;
     Ok(cast.customer)
 }
 
-fn say(step: &str, words: &str) {
+pub(super) fn say(step: &str, words: &str) {
     tell!("\n━━ {step}. {words}");
 }
 
 /// A fresh idempotency key.
-fn fresh(demo: &Demo, of: &str) -> String {
+pub(super) fn fresh(demo: &Demo, of: &str) -> String {
     format!("{of}-{}", hex::encode(demo.entropy.array::<6>()))
 }
 
@@ -102,125 +103,11 @@ async fn top_up(demo: &Demo, cast: &Cast) -> Result<(), DemoError> {
     Ok(())
 }
 
-async fn check_out(demo: &Demo, cast: &Cast) -> Result<String, DemoError> {
-    const PATH: &str = "/api/v1/checkouts";
-    let key = Some(cast.customer.as_str());
-    let items = json!([
-        { "sku": "company-profile", "quantity": 2 },
-        { "sku": "verified-email", "quantity": 4 },
-        { "sku": "page-translation", "quantity": 1 },
-    ]);
-    say("5", "Check out under a cap that is too low: a structured refusal, and nothing moves");
-    let body = json!({ "items": items, "max_total": "20.00" });
-    let ask = Ask::post(PATH, key, body).once(fresh(demo, "order"));
-    cast.agent.ask(ask.show(&["code", "violations", "next"])).await?.expect(409)?;
-
-    say("6", "Check out three items under a cap of 30.00: one hold per item");
-    let body = json!({ "items": items, "max_total": "30.00" });
-    let ask = Ask::post(PATH, key, body).once(fresh(demo, "order"));
-    let shown = ["checkout_id", "status", "max_total", "total", "held"];
-    let opened = cast.agent.ask(ask.show(&shown)).await?.expect(201)?;
-    opened.text_of("checkout_id")
-}
-
-async fn deliver_and_judge(demo: &Demo, cast: &Cast, checkout: &str) -> Result<(), DemoError> {
-    say("7", "The fulfiller delivers all three, with evidence");
-    let path = format!("/api/v1/checkouts/{checkout}/results");
-    let key = Some(cast.fulfiller.as_str());
-    let mut results = Vec::new();
-    for (item, result, quantity, evidence) in [
-        (1, "profiles", 2, json!({ "name": "Example Ltd", "sources": ["a", "b"] })),
-        (2, "addresses", 4, json!({ "addresses": ["a@example.com"], "bounced": 3 })),
-        (3, "translation", 1, json!({ "words": 412 })),
-    ] {
-        results.push(json!({
-            "result_id": result, "item": item, "quantity": quantity, "evidence": evidence,
-        }));
-    }
-    let ask = Ask::post(&path, key, json!({ "results": results })).once(fresh(demo, "delivery"));
-    cast.agent.ask(ask.show(&["results"])).await?.expect(201)?;
-
-    say("8", "The verifier accepts the first, rejects the second, and never judges the third");
-    let accept =
-        json!({ "verdict": "accepted", "checks": [{ "name": "sources", "passed": true }] });
-    let reject = json!({ "verdict": "rejected", "reason": "three of four addresses bounce" });
-    for (result, verdict) in [("profiles", accept), ("addresses", reject)] {
-        let path = format!("/api/v1/checkouts/{checkout}/results/{result}/verdict");
-        let key = Some(cast.verifier.as_str());
-        let ask = Ask::post(&path, key, verdict).once(fresh(demo, result));
-        let shown = ["result_id", "status", "captured", "released", "charge_id"];
-        cast.agent.ask(ask.show(&shown)).await?.expect(200)?;
-    }
-
-    say("9", "Two seconds later the third one's deadline has passed: its hold is given back");
-    let done = wait_for_deadline(cast, checkout).await?;
-    let shown = json!({
-        "status": done.body["status"], "total": done.body["total"], "held": done.body["held"],
-        "captured": done.body["captured"], "released": done.body["released"],
-    });
-    print_indented(&shown);
-    for result in done.body["results"].as_array().into_iter().flatten() {
-        let verdict = &result["verdict"];
-        tell!(
-            "    {}: {} {}",
-            text(&result["result_id"]),
-            text(&result["status"]),
-            verdict["reason"].as_str().unwrap_or(""),
-        );
-    }
-    Ok(())
-}
-
-async fn wait_for_deadline(cast: &Cast, checkout: &str) -> Result<Told, DemoError> {
-    let path = format!("/api/v1/checkouts/{checkout}");
-    for _ in 0..100 {
-        let told = cast.agent.send(Ask::get(&path, Some(&cast.customer))).await?.expect(200)?;
-        if told.body["status"] != "open" {
-            return Ok(told);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(DemoError::NotSwept)
-}
-
-async fn settle_up(cast: &Cast, checkout: &str) -> Result<(), DemoError> {
-    let key = Some(cast.customer.as_str());
-    say("10", "What was charged, itemised, with the lots it came from");
-    let charges = cast.agent.send(Ask::get("/api/v1/charges", key)).await?.expect(200)?;
-    tell!("  → GET /api/v1/charges");
-    for charge in charges.body["data"].as_array().into_iter().flatten() {
-        print_indented(charge);
-    }
-    say("11", "The balance");
-    let shown = ["available", "paid", "promotional", "held"];
-    cast.agent.ask(Ask::get("/api/v1/credits", key).show(&shown)).await?.expect(200)?;
-    say("12", "The trial balance, from the balance rows");
-    let told = cast.agent.send(Ask::get("/api/v1/ledger/trial-balance", key)).await?.expect(200)?;
-    for row in told.body["rows"].as_array().into_iter().flatten() {
-        tell!(
-            "  {:<18} debit {:>10}   credit {:>10}",
-            text(&row["account"]),
-            text(&row["debit"]),
-            text(&row["credit"]),
-        );
-    }
-    tell!("  balanced: {}", told.body["balanced"]);
-    say("13", "The journal, as finance exports it");
-    let path = "/api/v1/ledger/export?format=csv";
-    let journal = cast.agent.send(Ask::get(path, key)).await?.expect(200)?;
-    for line in journal.text.lines() {
-        let columns: Vec<&str> = line.split(',').collect();
-        tell!("  {}", columns.get(1..7).unwrap_or_default().join("  "));
-    }
-    tell!("  (columns 2 to 7 of {path}; checkout {checkout})");
-    Ok(())
-}
-
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("")
 }
 
-fn print_indented(value: &Value) {
+pub(super) fn print_indented(value: &Value) {
     let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
     for line in pretty.lines() {
         tell!("    {line}");

@@ -15,7 +15,7 @@ async fn the_demo_can_be_run_again_also_after_an_update() {
     for run in ["first", "second"] {
         let told = Bursar::new(&["demo", "--exit"]).on(&dir).run().await.succeeded();
         assert_eq!(told.err, "", "the story is all there is to read");
-        assert!(told.out.contains("━━ 14. The checks"), "{run}: {}", told.out);
+        assert!(told.out.contains("━━ 18. The checks"), "{run}: {}", told.out);
         assert!(told.out.contains("checks passed"), "{run}: {}", told.out);
         assert!(!told.out.contains("kept as"), "{run}: {}", told.out);
         assert_eq!(dir.postgres(), None);
