@@ -27,7 +27,9 @@ mod view;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use sqlx::PgPool;
 
 use crate::ground::{BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, KeyId, QuoteId};
@@ -60,6 +62,7 @@ pub struct Checkouts {
     engine: Engine,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    quote_life: TimeDelta,
 }
 
 impl Checkouts {
@@ -69,7 +72,13 @@ impl Checkouts {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { pool, engine, clock, entropy }
+        Self { pool, engine, clock, entropy, quote_life: quote::LIFE }
+    }
+
+    /// The same, with another life for quotes.
+    pub fn with_quote_life(self, life: Duration) -> Self {
+        let quote_life = TimeDelta::from_std(life).unwrap_or(self.quote_life);
+        Self { quote_life, ..self }
     }
 
     /// The catalogue, by SKU: at most `limit` after the given one.
@@ -139,7 +148,8 @@ impl Checkouts {
         // Each quote is one of its own.
         let once = QuoteId::mint(self.entropy.as_ref(), asked_at, account.slot());
         let identity = CommandIdentity::of_effect(&format!("quote:{once}"));
-        let command = command::Quote { account, identity, spender, lines, asked_at };
+        let command =
+            command::Quote { account, identity, spender, lines, asked_at, life: self.quote_life };
         let outcome = self.sell(command).await?;
         Ok(serde_json::from_str(&outcome.body).expect("it was written as a quote"))
     }

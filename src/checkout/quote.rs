@@ -9,7 +9,7 @@ use crate::ledger::{CapScope, CapUse, Refusal, Span};
 
 use super::CheckoutRefusal;
 
-/// How long the prices of a quote hold.
+/// How long the prices of a quote hold, unless the operator says otherwise.
 pub(super) const LIFE: TimeDelta = TimeDelta::minutes(15);
 /// How long a quote that ran out is kept, so that whoever comes late is told.
 pub(super) const KEPT: TimeDelta = TimeDelta::hours(1);

@@ -127,7 +127,8 @@ impl Service {
         let engine = start_engine(settings, &money, &clock, &entropy);
         let accounts = open_accounts(settings, &pool, &engine, &clock, &entropy);
         let checkouts =
-            Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone());
+            Checkouts::new(pool.clone(), engine.clone(), clock.clone(), entropy.clone())
+                .with_quote_life(settings.quote_life);
         let topups =
             open_topups(settings, &local_url, &public_url, &pool, &engine, &clock, &entropy)?;
         let sandbox = (settings.payment.facilitator == Facilitator::Sandbox).then(|| {

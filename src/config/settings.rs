@@ -37,6 +37,8 @@ pub struct Settings {
     pub webhook: WebhookSettings,
     /// How verifiers are called.
     pub verifier: CallSettings,
+    /// How long the prices of a quote hold.
+    pub quote_life: Duration,
     /// How long the sweeper waits between two looks for passed deadlines.
     pub sweep_interval: Duration,
     /// SHA-256 of the operator key.

@@ -124,6 +124,7 @@ fn wrong_values_are_refused_by_name() {
         ("BURSAR_SIGNUP_GRANT", &["free", "-25"]),
         ("BURSAR_GRANT_BUDGET_PER_DAY", &["much", "24.99"]),
         ("BURSAR_GRANT_DAYS", &["0", "3651", "90d", "9.5"]),
+        ("BURSAR_QUOTE_LIFE_S", &["0", "86401", "15m"]),
         ("BURSAR_SIGNUPS_PER_HOUR", &["0", "-1", "many"]),
         ("BURSAR_ADMIN_KEY_HASH", &["abc", &"0".repeat(64), &"zz".repeat(32)]),
         ("BURSAR_TRUSTED_PROXIES", &["0.0.0.0/0", "::/0", "proxy", "10.0.0.0/33", "10.0.0.1,"]),

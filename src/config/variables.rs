@@ -227,6 +227,9 @@ variables! {
     CONFIRM_INTERVAL_MS = open("BURSAR_CONFIRM_INTERVAL_MS",
         "Milliseconds between looks at a settlement that is followed.",
         "a whole number from 10 to 600000", Value("5000"));
+    QUOTE_LIFE_S = open("BURSAR_QUOTE_LIFE_S",
+        "Seconds for which the prices of a quote hold.",
+        "a whole number from 1 to 86400", Value("900"));
     SWEEP_INTERVAL_MS = open("BURSAR_SWEEP_INTERVAL_MS",
         "Milliseconds between looks for passed deadlines.",
         "a whole number from 10 to 60000", Value("500"));

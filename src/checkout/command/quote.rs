@@ -1,7 +1,7 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::checkout::annex::{CheckoutRows, NewQuote};
-use crate::checkout::quote::{CapHeadroom, LIFE, OPEN_MAX, PricedLine, QuoteLine, QuoteView};
+use crate::checkout::quote::{CapHeadroom, OPEN_MAX, PricedLine, QuoteLine, QuoteView};
 use crate::checkout::{OrderFault, OrderLine};
 use crate::ground::{Amount, BookId, KeyId, QuoteId};
 use crate::ledger::{Annexes, Command, CommandIdentity, Decision, Desk, Fault, Refusal, Wants};
@@ -17,6 +17,8 @@ pub struct Quote {
     pub(in crate::checkout) lines: Vec<OrderLine>,
     /// Quotes that run out after this count as open.
     pub(in crate::checkout) asked_at: DateTime<Utc>,
+    /// How long its prices hold.
+    pub(in crate::checkout) life: TimeDelta,
 }
 
 /// Buys what was quoted, at the price that was quoted.
@@ -64,7 +66,7 @@ impl Command for Quote {
             Err(fault) => return Ok(Decision::turn_away(&fault)),
         };
         let now = desk.book.now();
-        let expires_at = now.checked_add_signed(LIFE).ok_or(Fault::Overflow)?;
+        let expires_at = now.checked_add_signed(self.life).ok_or(Fault::Overflow)?;
         let available = desk.book.available();
         let view = QuoteView {
             quote_id: QuoteId::mint(desk.entropy, now, self.account.slot()),

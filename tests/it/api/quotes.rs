@@ -1,11 +1,12 @@
 //! Quotes: what they tell, and that they are sold once, at their price.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Api, Customer};
 use crate::support::postgres::run;
+use crate::support::service::Service;
 
 async fn quote(api: &Api, customer: &Customer, quantity: u32) -> Value {
     let body = json!({"items": [{"sku": "lead", "quantity": quantity}]});
@@ -203,5 +204,20 @@ fn an_accepted_quote_is_changed_and_deleted_by_nobody() {
             let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
             assert_eq!(code, "23001", "{sql}");
         }
+    });
+}
+
+#[test]
+fn the_operator_says_how_long_prices_hold() {
+    run(|db| async move {
+        let service = Service::start(&db, &[("BURSAR_QUOTE_LIFE_S", "60")]);
+        service.list("lead", "1.00").await;
+        let (_, key) = service.sign_up().await;
+        let body = json!({"items": [{"sku": "lead", "quantity": 1}]});
+        let asked = service.ask("POST", "/api/v1/quotes", Some(&key), None, Some(body));
+        let (status, quote) = asked.await;
+        assert_eq!(status, 201, "{quote}");
+        let moment = |name: &str| quote[name].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(moment("expires_at") - moment("created_at"), TimeDelta::seconds(60));
     });
 }
