@@ -225,6 +225,7 @@ create table dispute (
   book_id         uuid        not null,
   dispute_id      uuid        not null,
   charge_id       uuid        not null,
+  sku             text        not null, -- the charge's: whoever decides looks for its own
   amount          bigint      not null check (amount > 0),
   reason          text        not null,
   disputed_by     uuid        not null,
@@ -244,9 +245,10 @@ create unique index dispute_one_open_per_charge on dispute (slot, book_id, charg
   where state = 'open';
 create index dispute_due on dispute (decide_by) where state = 'open';
 create index dispute_undecided on dispute (dispute_id) where state = 'open';
+create index dispute_undecided_of_sku on dispute (sku, dispute_id) where state = 'open';
 grant select on dispute to bursar_service;
 -- A dispute begins open.
-grant insert (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, disputed_at,
+grant insert (slot, book_id, dispute_id, charge_id, sku, amount, reason, disputed_by, disputed_at,
               decide_by) on dispute to bursar_service;
 grant update (state, decided_by, decided_at, decision_reason) on dispute to bursar_service;
 

@@ -101,6 +101,7 @@ pub(super) struct NewDispute {
     pub(super) account: BookId,
     pub(super) charge: ChargeId,
     pub(super) id: DisputeId,
+    pub(super) sku: String,
     pub(super) amount: Amount,
     pub(super) reason: String,
     pub(super) by: KeyId,

@@ -189,8 +189,8 @@ pub async fn read_catalog(
     request: HttpRequest,
     paging: ApiQuery<Paging>,
 ) -> Result<HttpResponse, Problem> {
-    let page = paging.0.read::<CatalogCursor>()?;
-    let after = page.after.as_ref().map_or("", |cursor| cursor.0.as_str());
+    let page = paging.0.read::<SkuName>()?;
+    let after = page.after.as_ref().map_or("", SkuName::as_str);
     let rows = state.checkouts.catalog(after, page.rows()).await?;
     let rows: Vec<SkuView> = rows.into_iter().map(SkuView::from).collect();
     Ok(page.answer(&request, rows, |row| row.sku.clone()))
@@ -217,23 +217,11 @@ pub async fn read_sku(
     paging: ApiQuery<Paging>,
 ) -> Result<HttpResponse, Problem> {
     let page = paging.0.read::<i32>()?;
-    let listed = state.checkouts.sku(sku.as_str()).await?;
-    let rows = state.checkouts.sku_versions(sku.as_str(), page.after, page.rows()).await?;
+    let (listed, rows) = state.checkouts.sku(sku.as_str(), page.after, page.rows()).await?;
     let rows = rows.into_iter().map(SkuView::from).collect();
     let versions = page.cut(rows, |row: &SkuView| row.version.to_string());
     let mut response = page.linked(request.path(), "", &versions);
     Ok(response.json(SkuPage { sku: listed.into(), versions }))
-}
-
-/// A SKU, whether or not there is one of that name.
-struct CatalogCursor(SkuName);
-
-impl std::str::FromStr for CatalogCursor {
-    type Err = serde::de::value::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        SkuName::deserialize(serde::de::IntoDeserializer::into_deserializer(text)).map(Self)
-    }
 }
 
 /// List a SKU or change its terms

@@ -1,6 +1,8 @@
 //! Members of requests that check themselves while they are read, and say in the API document what
 //! they take: one definition for both, so that they cannot differ.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -39,6 +41,14 @@ macro_rules! texts {
                     let fits = (1..=$max).contains(&text.chars().count())
                         && text.chars().enumerate().all(|(at, c)| allowed(at, c));
                     if fits { Ok(Self(text)) } else { Err(D::Error::custom($says)) }
+                }
+            }
+
+            impl FromStr for $name {
+                type Err = serde::de::value::Error;
+
+                fn from_str(text: &str) -> Result<Self, Self::Err> {
+                    Self::deserialize(text.into_deserializer())
                 }
             }
 

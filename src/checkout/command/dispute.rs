@@ -46,9 +46,9 @@ impl Command for Dispute {
             | ChargeStep::Nothing => return Err(Fault::Annex("a dispute begins or is refused")),
         };
         let id = DisputeId::mint(desk.entropy, at, account.slot());
-        let reason = self.request.reason.clone();
+        let (sku, reason) = (self.of.sku.clone(), self.request.reason.clone());
         let (charge, by) = (self.charge, self.request.by);
-        let new = NewDispute { account, charge, id, amount, reason, by, at, decide_by };
+        let new = NewDispute { account, charge, id, sku, amount, reason, by, at, decide_by };
         let view = DisputeView::begun(&new, &self.of);
         desk.annexes.of::<CheckoutRows>().dispute(new)?;
         desk.book.emit("charge.disputed", self.charge.0);

@@ -1,5 +1,5 @@
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -67,7 +67,10 @@ pub(in crate::checkout) async fn list(
     Ok(rows.into_iter().map(Sku::from).collect())
 }
 
-pub(in crate::checkout) async fn get(pool: &PgPool, sku: &str) -> Result<Option<Sku>, sqlx::Error> {
+pub(in crate::checkout) async fn get(
+    connection: &mut PgConnection,
+    sku: &str,
+) -> Result<Option<Sku>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
@@ -76,14 +79,14 @@ pub(in crate::checkout) async fn get(pool: &PgPool, sku: &str) -> Result<Option<
            from sku where sku = $1"#,
         sku
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(Sku::from))
 }
 
 /// The versions of a SKU, newest first.
 pub(in crate::checkout) async fn versions(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     sku: &str,
     before: Option<i32>,
     limit: i64,
@@ -93,13 +96,13 @@ pub(in crate::checkout) async fn versions(
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
                   verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
                   active, version, updated_at
-           from sku_version where sku = $1 and ($2::integer is null or version < $2)
+           from sku_version where sku = $1 and version < $2
            order by version desc limit $3"#,
         sku,
-        before,
+        before.unwrap_or(i32::MAX),
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Sku::from).collect())
 }
@@ -161,6 +164,6 @@ pub(in crate::checkout) async fn put(
     .await?;
     match row {
         Some(row) => Ok(row.into()),
-        None => get(pool, sku).await?.ok_or(sqlx::Error::RowNotFound),
+        None => get(&mut *pool.acquire().await?, sku).await?.ok_or(sqlx::Error::RowNotFound),
     }
 }

@@ -104,14 +104,15 @@ async fn insert_charges(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
 async fn insert_disputes(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
     let new = &rows.disputed;
     sqlx::query!(
-        "insert into dispute (slot, book_id, charge_id, dispute_id, amount, reason, disputed_by,
+        "insert into dispute (slot, book_id, charge_id, dispute_id, sku, amount, reason, disputed_by,
            disputed_at, decide_by)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
-           $6::text[], $7::uuid[], $8::timestamptz[], $9::timestamptz[])",
+         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[],
+           $6::bigint[], $7::text[], $8::uuid[], $9::timestamptz[], $10::timestamptz[])",
         &new.iter().map(|d| d.account.slot().sql()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.account.0).collect::<Vec<_>>(),
         &new.iter().map(|d| d.charge.0).collect::<Vec<_>>(),
         &new.iter().map(|d| d.id.0).collect::<Vec<_>>(),
+        &new.iter().map(|d| d.sku.clone()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.amount.micros()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.reason.clone()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.by.0).collect::<Vec<_>>(),

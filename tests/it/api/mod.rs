@@ -7,6 +7,7 @@ mod disputes;
 mod documents;
 mod expiry;
 mod keys;
+mod lists;
 mod money;
 mod past;
 mod quotes;

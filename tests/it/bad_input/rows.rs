@@ -54,6 +54,8 @@ pub fn row(world: &World, name: &str) -> Row {
             (CUSTOMER, Some(json!({"from_seq": 1, "since": since, "to_seq": 1})))
         }
         "GET /api/v1/checkouts/{checkout_id}"
+        | "GET /api/v1/checkouts/{checkout_id}/results"
+        | "GET /api/v1/checkouts/{checkout_id}/results/{result_id}"
         | "GET /api/v1/charges/{charge_id}"
         | "GET /api/v1/charges/{charge_id}/receipt"
         | "GET /api/v1/charges/{charge_id}/reversals/{reversal_id}/receipt"
