@@ -128,6 +128,7 @@ pub(super) struct Listing {
     pub(super) delivery_deadline_s: i32,
     pub(super) verification_deadline_s: i32,
     pub(super) dispute_window_s: i32,
+    pub(super) dispute_decision_s: i32,
     pub(super) active: bool,
 }
 

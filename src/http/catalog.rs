@@ -10,7 +10,8 @@ use crate::ground::{Amount, Page, VerifierId};
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::http::fields::{
-    CriteriaText, DeadlineSeconds, JsonObject, Label, Price, SkuName, Title, WindowSeconds, word,
+    CriteriaText, DeadlineSeconds, DecisionSeconds, JsonObject, Label, Price, SkuName, Title,
+    WindowSeconds, word,
 };
 use crate::http::list::object;
 use crate::http::paging::Paging;
@@ -41,8 +42,10 @@ pub struct SkuView {
     pub delivery_deadline_seconds: i32,
     /// How long after its submission a result may be judged; it is released then.
     pub verification_deadline_seconds: i32,
-    /// How long after the capture a charge can be reversed.
+    /// How long after the capture a charge can be disputed and reversed.
     pub dispute_window_seconds: i32,
+    /// How long after its beginning a dispute may be decided; it is upheld then.
+    pub dispute_decision_seconds: i32,
     /// Whether it is on sale.
     pub active: bool,
     /// Counts the changes of its terms.
@@ -82,8 +85,13 @@ pub struct SkuRequest {
     pub delivery_deadline_seconds: DeadlineSeconds,
     /// How long after its submission a result may be judged.
     pub verification_deadline_seconds: DeadlineSeconds,
-    /// How long after the capture a charge can be reversed.
+    /// How long after the capture a charge can be disputed and reversed.
     pub dispute_window_seconds: WindowSeconds,
+    /// How long after its beginning a dispute may be decided; it is upheld then. 7 days unless said
+    /// otherwise.
+    #[serde(default = "a_week")]
+    #[schema(default = a_week)]
+    pub dispute_decision_seconds: DecisionSeconds,
     /// Whether it is on sale.
     #[serde(default = "on_sale")]
     pub active: bool,
@@ -113,6 +121,10 @@ fn push() -> VerificationMode {
     VerificationMode::Push
 }
 
+fn a_week() -> DecisionSeconds {
+    DecisionSeconds::WEEK
+}
+
 fn on_sale() -> bool {
     true
 }
@@ -131,6 +143,7 @@ impl From<Sku> for SkuView {
             delivery_deadline_seconds: terms.delivery_deadline_s,
             verification_deadline_seconds: terms.verification_deadline_s,
             dispute_window_seconds: terms.dispute_window_s,
+            dispute_decision_seconds: terms.dispute_decision_s,
             active: terms.active,
             version,
             updated_at,
@@ -158,6 +171,7 @@ impl TryFrom<SkuRequest> for SkuTerms {
             delivery_deadline_s: request.delivery_deadline_seconds.get(),
             verification_deadline_s: request.verification_deadline_seconds.get(),
             dispute_window_s: request.dispute_window_seconds.get(),
+            dispute_decision_s: request.dispute_decision_seconds.get(),
             active: request.active,
         })
     }

@@ -152,6 +152,14 @@ wholes! {
     DeadlineSeconds, i32, 1, 31_536_000, "seconds, a whole number from 1 to 31536000";
     /// How long a charge can be reversed; at most a year.
     WindowSeconds, i32, 0, 31_536_000, "seconds, a whole number from 0 to 31536000";
+    /// How long deciding a dispute may take: at least an hour, so that a seller can always answer, and
+    /// at most a year.
+    DecisionSeconds, i32, 3600, 31_536_000, "seconds, a whole number from 3600 to 31536000";
+}
+
+impl DecisionSeconds {
+    /// A week.
+    pub const WEEK: Self = Self(604_800);
 }
 
 /// A word of a fixed set, read from a text alone: Serde reads the name of a variant from the only

@@ -94,7 +94,10 @@ fn charges_refusals_and_reversals_have_receipts() {
             assert_eq!(Scene::moved(&receipt), [line("reversal", amount)]);
             let moved = &receipt["transactions"][0]["ledger_transaction_id"];
             assert_eq!(moved, &told["ledger_transaction_id"]);
-            assert_eq!((&receipt["reversed"], &receipt["charged"]), (&json!(reversed), &json!("0.20")));
+            assert_eq!(
+                (&receipt["reversed"], &receipt["charged"]),
+                (&json!(reversed), &json!("0.20"))
+            );
             assert_eq!(receipt["reversals"][0]["reason"], reason);
             assert_eq!(receipt["reversals"].as_array().unwrap().len(), 1);
         }
@@ -112,7 +115,10 @@ fn charges_refusals_and_reversals_have_receipts() {
             scene.receipt(&format!("/api/v1/checkouts/{refused}/results/r0/receipt")).await;
         assert_eq!((&receipt["receipt"], &receipt["charge_id"]), (&json!("refusal"), &json!(null)));
         let verdict = &receipt["verdict"];
-        assert_eq!((&verdict["reason"], &verdict["accepted"]), (&json!("asked the server"), &json!(0)));
+        assert_eq!(
+            (&verdict["reason"], &verdict["accepted"]),
+            (&json!("asked the server"), &json!(0))
+        );
         assert_eq!(verdict["checks"], json!([{"name": "smtp", "passed": false}]));
         assert_eq!(Scene::moved(&receipt), [line("release", "0.20")]);
         calls_that_have_not_ended(&scene, &db, &refused).await;
@@ -149,7 +155,8 @@ async fn upheld(scene: &Scene) {
     scene.receiver.next([Reply::Text(200, verdict(1))]);
     let checkout = scene.deliver(&[1]).await;
     let settled = scene.settled(&checkout).await;
-    let charge = format!("/api/v1/charges/{}", settled["results"][0]["charge_id"].as_str().unwrap());
+    let charge =
+        format!("/api/v1/charges/{}", settled["results"][0]["charge_id"].as_str().unwrap());
     let body = json!({"reason": "it bounced"});
     let (_, begun) = scene.post(&scene.key, &format!("{charge}/disputes"), body).await;
     let dispute = begun["dispute_id"].as_str().unwrap();

@@ -15,8 +15,7 @@ pub(super) async fn read(
     let keys: Vec<_> = rows.wanted_charges.iter().collect();
     let found = sqlx::query!(
         r#"select c.book_id as "book_id!", c.charge_id as "charge_id!", c.amount as "amount!",
-                  c.reversed as "reversed!", c.captured_at as "captured_at!",
-                  c.final_at as "final_at!", d.dispute_id as "dispute_id?",
+                  c.reversed as "reversed!", c.final_at as "final_at!", d.dispute_id as "dispute_id?",
                   d.amount as "disputed?", d.decide_by as "decide_by?",
                   (select count(*) from dispute e where e.slot = c.slot and e.book_id = c.book_id
                                                     and e.charge_id = c.charge_id) as "disputes!"
@@ -43,7 +42,6 @@ pub(super) async fn read(
         let facts = ChargeFacts {
             amount: amount(row.amount),
             reversed: amount(row.reversed),
-            captured_at: row.captured_at,
             final_at: row.final_at,
             dispute,
             disputes: row.disputes,

@@ -160,6 +160,7 @@ pub struct ChargeTarget {
     pub checkout: CheckoutId,
     pub result_id: String,
     pub sku: String,
+    pub dispute_decision_s: i32,
 }
 
 pub(super) async fn charge_target(
@@ -167,7 +168,7 @@ pub(super) async fn charge_target(
     charge: ChargeId,
 ) -> Result<Option<ChargeTarget>, sqlx::Error> {
     let row = sqlx::query!(
-        "select c.book_id, i.hold_id, c.checkout_id, c.result_id, c.sku
+        "select c.book_id, i.hold_id, c.checkout_id, c.result_id, c.sku, i.dispute_decision_s
          from charge c
          join checkout_item i on i.slot = c.slot and i.book_id = c.book_id
                              and i.checkout_id = c.checkout_id and i.item = c.item
@@ -183,6 +184,7 @@ pub(super) async fn charge_target(
         checkout: CheckoutId(row.checkout_id),
         result_id: row.result_id,
         sku: row.sku,
+        dispute_decision_s: row.dispute_decision_s,
     }))
 }
 

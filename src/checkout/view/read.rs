@@ -223,7 +223,6 @@ fn charge_view(
         ChargeFacts {
             amount: amount(row.amount),
             reversed: amount(row.reversed),
-            captured_at: row.captured_at,
             final_at: row.final_at,
             dispute: open.map(|&DisputeView { dispute_id: id, amount, decide_by, .. }| {
                 OpenDispute { id, amount, decide_by }

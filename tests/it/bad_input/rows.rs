@@ -150,7 +150,8 @@ fn terms(world: &World) -> Value {
     json!({
         "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"schema": {}, "text": "complete"},
         "verification": "http", "verifier_id": world.verifier, "delivery_deadline_seconds": 3600,
-        "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
+        "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400,
+        "dispute_decision_seconds": 86400, "active": true,
     })
 }
 
