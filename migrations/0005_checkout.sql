@@ -31,6 +31,7 @@ create table sku_version (
   delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
   verification_deadline_s integer     not null check (verification_deadline_s > 0),
   dispute_window_s        integer     not null check (dispute_window_s >= 0),
+  dispute_decision_s      integer     not null check (dispute_decision_s >= 3600),
   active                  boolean     not null,
   updated_at              timestamptz not null,
   primary key (sku, version),
@@ -51,6 +52,7 @@ create table sku (
   delivery_deadline_s     integer     not null check (delivery_deadline_s > 0),
   verification_deadline_s integer     not null check (verification_deadline_s > 0),
   dispute_window_s        integer     not null check (dispute_window_s >= 0),
+  dispute_decision_s      integer     not null check (dispute_decision_s >= 3600),
   active                  boolean     not null,
   version                 integer     not null,
   updated_at              timestamptz not null,
@@ -58,7 +60,7 @@ create table sku (
 );
 grant select, insert on sku to bursar_service;
 grant update (title, unit, unit_price, criteria, verification, verifier_id, delivery_deadline_s,
-              verification_deadline_s, dispute_window_s, active, version, updated_at)
+              verification_deadline_s, dispute_window_s, dispute_decision_s, active, version, updated_at)
   on sku to bursar_service;
 
 -- Prices that hold for a while: what was asked for, on the terms of that moment. One that is accepted
@@ -114,6 +116,7 @@ create table checkout_item (
   deliver_by              timestamptz not null,
   verification_deadline_s integer     not null,
   dispute_window_s        integer     not null,
+  dispute_decision_s      integer     not null,
   closed                  boolean     not null default false, -- nothing more may be submitted
   primary key (slot, checkout_id, item),
   constraint checkout_item_submitted_within_quantity check (submitted between 0 and quantity),
@@ -123,7 +126,7 @@ create index checkout_item_due on checkout_item (deliver_by) where not closed;
 grant select on checkout_item to bursar_service;
 -- An item begins open, with nothing submitted.
 grant insert (slot, book_id, checkout_id, item, hold_id, sku, sku_version, quantity, unit_price,
-              deliver_by, verification_deadline_s, dispute_window_s)
+              deliver_by, verification_deadline_s, dispute_window_s, dispute_decision_s)
   on checkout_item to bursar_service;
 grant update (submitted, settled, closed) on checkout_item to bursar_service;
 
@@ -219,12 +222,14 @@ create table charge (
 grant select, insert on charge to bursar_service;
 grant update (reversed) on charge to bursar_service;
 
--- A buyer's objection to a charge. Nothing moves by it; until it is decided the charge is not final.
+-- A buyer's objection to a charge. Nothing moves by it; what is disputed is not final until it is
+-- decided.
 create table dispute (
   slot            smallint    not null,
   book_id         uuid        not null,
   dispute_id      uuid        not null,
   charge_id       uuid        not null,
+  sku             text        not null, -- the charge's: whoever decides looks for its own
   amount          bigint      not null check (amount > 0),
   reason          text        not null,
   disputed_by     uuid        not null,
@@ -244,9 +249,10 @@ create unique index dispute_one_open_per_charge on dispute (slot, book_id, charg
   where state = 'open';
 create index dispute_due on dispute (decide_by) where state = 'open';
 create index dispute_undecided on dispute (dispute_id) where state = 'open';
+create index dispute_undecided_of_sku on dispute (sku, dispute_id) where state = 'open';
 grant select on dispute to bursar_service;
 -- A dispute begins open.
-grant insert (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, disputed_at,
+grant insert (slot, book_id, dispute_id, charge_id, sku, amount, reason, disputed_by, disputed_at,
               decide_by) on dispute to bursar_service;
 grant update (state, decided_by, decided_at, decision_reason) on dispute to bursar_service;
 

@@ -101,6 +101,7 @@ pub(super) struct NewDispute {
     pub(super) account: BookId,
     pub(super) charge: ChargeId,
     pub(super) id: DisputeId,
+    pub(super) sku: String,
     pub(super) amount: Amount,
     pub(super) reason: String,
     pub(super) by: KeyId,
@@ -127,6 +128,7 @@ pub(super) struct Listing {
     pub(super) delivery_deadline_s: i32,
     pub(super) verification_deadline_s: i32,
     pub(super) dispute_window_s: i32,
+    pub(super) dispute_decision_s: i32,
     pub(super) active: bool,
 }
 

@@ -63,6 +63,8 @@ pub struct SkuTerms {
     pub delivery_deadline_s: i32,
     pub verification_deadline_s: i32,
     pub dispute_window_s: i32,
+    /// How long whoever decides a dispute has for it: never so short that silence is a trick.
+    pub dispute_decision_s: i32,
     pub active: bool,
 }
 

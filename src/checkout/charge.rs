@@ -17,7 +17,7 @@ pub(super) const DISPUTES_MAX: i64 = 5;
 pub enum ChargeState {
     /// Within its dispute window: it can be disputed and reversed.
     Open,
-    /// Under dispute: it does not become final before that is decided.
+    /// Under dispute: what is disputed does not become final before that is decided.
     Disputed,
     /// Nothing changes it any more.
     Final,
@@ -38,7 +38,6 @@ pub struct OpenDispute {
 pub struct ChargeFacts {
     pub amount: Amount,
     pub reversed: Amount,
-    pub captured_at: DateTime<Utc>,
     pub final_at: DateTime<Utc>,
     pub dispute: Option<OpenDispute>,
     /// How many disputes there have been, decided ones too.
@@ -50,8 +49,8 @@ pub struct ChargeFacts {
 pub enum ChargeEvent {
     /// A verifier or the operator gives back a part.
     Reverse { amount: Option<Amount>, at: DateTime<Utc> },
-    /// The buyer disputes a part.
-    Dispute { amount: Option<Amount>, at: DateTime<Utc> },
+    /// The buyer disputes a part, to be decided before that time.
+    Dispute { amount: Option<Amount>, at: DateTime<Utc>, decide_by: DateTime<Utc> },
     /// A verifier or the operator decides a dispute.
     Decide { dispute: DisputeId, upheld: bool, at: DateTime<Utc> },
     /// The deadline of a dispute is enforced.
@@ -93,11 +92,12 @@ impl ChargeFacts {
         self.amount.saturating_sub(self.reversed)
     }
 
-    /// What follows from an event: a total function of state and event. Whoever is to decide a dispute
-    /// has as long as the buyer had to begin one; after that it is upheld, swept or not.
+    /// What follows from an event: a total function of state and event. Past its final time nothing
+    /// of a charge goes back but what was disputed before; a dispute that nobody decides in time is
+    /// upheld, swept or not.
     pub fn step(self, event: ChargeEvent) -> ChargeStep {
         match (self.dispute, event) {
-            (None, ChargeEvent::Reverse { at, .. } | ChargeEvent::Dispute { at, .. })
+            (None, ChargeEvent::Dispute { at, .. }) | (_, ChargeEvent::Reverse { at, .. })
                 if at >= self.final_at =>
             {
                 let final_at = self.final_at;
@@ -112,7 +112,9 @@ impl ChargeFacts {
                 Ok(amount) => ChargeStep::GiveBack { amount },
                 Err(exceeds) => exceeds,
             },
-            (None, ChargeEvent::Dispute { amount, at }) => self.contest(amount, at),
+            (None, ChargeEvent::Dispute { amount, decide_by, .. }) => {
+                self.contest(amount, decide_by)
+            }
             (None, ChargeEvent::Decide { .. }) => {
                 ChargeStep::Refuse(CheckoutRefusal::DisputeDecided)
             }
@@ -146,17 +148,12 @@ impl ChargeFacts {
         if requested > left { Err(ChargeStep::Exceeds { requested, left }) } else { Ok(requested) }
     }
 
-    fn contest(self, asked: Option<Amount>, at: DateTime<Utc>) -> ChargeStep {
+    fn contest(self, asked: Option<Amount>, decide_by: DateTime<Utc>) -> ChargeStep {
         if self.disputes >= DISPUTES_MAX {
             return ChargeStep::Refuse(CheckoutRefusal::TooManyDisputes { max: DISPUTES_MAX });
         }
-        let window = self.final_at.signed_duration_since(self.captured_at);
         match self.part(asked) {
-            Ok(amount) => {
-                // A year at most; a time beyond the calendar is no later than the end of the window.
-                let decide_by = at.checked_add_signed(window).unwrap_or(self.final_at);
-                ChargeStep::Contest { amount, decide_by }
-            }
+            Ok(amount) => ChargeStep::Contest { amount, decide_by },
             Err(exceeds) => exceeds,
         }
     }
@@ -186,6 +183,8 @@ mod tests {
     use uuid::Uuid;
 
     const FINAL: i64 = 100;
+    /// How long a decision may take.
+    const DECISION: i64 = 40;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -205,7 +204,7 @@ mod tests {
     }
 
     impl Model {
-        fn can_begin(&self, now: i64) -> bool {
+        fn can_be_disputed(&self, now: i64) -> bool {
             self.disputed == 0 && now < FINAL && self.kept > 0
         }
 
@@ -214,8 +213,8 @@ mod tests {
             match event {
                 ChargeEvent::Reverse { amount, .. } => {
                     let part = amount.map_or(left, |a| u32::try_from(a.micros()).unwrap());
-                    let may = self.disputed > 0 || self.can_begin(now);
-                    if !may || part > self.kept {
+                    // Units that nobody disputes are as final as if there were no dispute.
+                    if now >= FINAL || part == 0 || part > self.kept {
                         return "no";
                     }
                     self.kept -= part;
@@ -225,12 +224,12 @@ mod tests {
                 ChargeEvent::Dispute { amount, .. } => {
                     let part = amount.map_or(left, |a| u32::try_from(a.micros()).unwrap());
                     let often = self.current >= u128::try_from(DISPUTES_MAX).unwrap();
-                    if !self.can_begin(now) || part > self.kept || often {
+                    if !self.can_be_disputed(now) || part > self.kept || often {
                         return "no";
                     }
                     self.kept -= part;
                     self.disputed = part;
-                    self.deadline = now + FINAL;
+                    self.deadline = now + DECISION;
                     self.current += 1;
                     "contest"
                 }
@@ -313,7 +312,6 @@ mod tests {
             let mut facts = ChargeFacts {
                 amount: micros(amount),
                 reversed: Amount::ZERO,
-                captured_at: at(0),
                 final_at: at(FINAL),
                 dispute: None,
                 disputes: 0,
@@ -322,13 +320,13 @@ mod tests {
             let mut now = 0;
             for (kind, part, dispute, upheld, pause) in events {
                 now += pause;
-                let (at, amount) = (at(now), part.map(micros));
+                let (at, amount, decide_by) = (at(now), part.map(micros), at(now + DECISION));
                 // Mostly the dispute that there is.
                 let id = if dispute > 1 { model.current } else { dispute };
                 let dispute = DisputeId(Uuid::from_u128(id));
                 let event = match kind {
                     0 => ChargeEvent::Reverse { amount, at },
-                    1 => ChargeEvent::Dispute { amount, at },
+                    1 => ChargeEvent::Dispute { amount, at, decide_by },
                     2 => ChargeEvent::Decide { dispute, upheld, at },
                     _ => ChargeEvent::Deadline { dispute, at },
                 };

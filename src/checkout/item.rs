@@ -23,6 +23,7 @@ pub struct Item {
     pub deliver_by: DateTime<Utc>,
     pub verification_deadline_s: i32,
     pub dispute_window_s: i32,
+    pub dispute_decision_s: i32,
     /// Nothing more may be submitted.
     pub closed: bool,
 }

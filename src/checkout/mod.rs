@@ -86,20 +86,20 @@ impl Checkouts {
         Ok(store::catalog::list(&self.pool, after, limit).await?)
     }
 
-    /// A SKU as it is listed now.
-    pub async fn sku(&self, sku: &str) -> Result<Sku, CheckoutError> {
-        let found = store::catalog::get(&self.pool, sku).await?;
-        found.ok_or_else(|| CheckoutError::SkuUnlisted { sku: sku.to_owned() })
-    }
-
-    /// The versions of a SKU's terms, newest first: at most `limit` older than the given one.
-    pub async fn sku_versions(
+    /// A SKU as it is listed now, and the versions of its terms, newest first: at most `limit` older
+    /// than the given one.
+    pub async fn sku(
         &self,
         sku: &str,
         before: Option<i32>,
         limit: i64,
-    ) -> Result<Vec<Sku>, CheckoutError> {
-        Ok(store::catalog::versions(&self.pool, sku, before, limit).await?)
+    ) -> Result<(Sku, Vec<Sku>), CheckoutError> {
+        let mut tx = store::one_moment(&self.pool).await?;
+        let found = store::catalog::get(&mut tx, sku).await?;
+        let found = found.ok_or_else(|| CheckoutError::SkuUnlisted { sku: sku.to_owned() })?;
+        let versions = store::catalog::versions(&mut tx, sku, before, limit).await?;
+        tx.commit().await?;
+        Ok((found, versions))
     }
 
     /// Lists a SKU or changes its terms, which begins a version. Open checkouts keep the terms they
@@ -276,17 +276,45 @@ impl Checkouts {
         after: Option<DisputeId>,
         limit: i64,
     ) -> Result<Vec<DisputeView>, CheckoutError> {
-        let known = store::disputes::open(&self.pool, by.skus.as_deref(), after, limit).await?;
+        let known = match by.skus.as_deref() {
+            Some(skus) => store::disputes::open_about(&self.pool, skus, after, limit).await?,
+            None => store::disputes::open(&self.pool, after, limit).await?,
+        };
         Ok(known.iter().map(DisputeView::open).collect())
     }
 
-    /// A checkout of an account, with items and results.
+    /// A checkout of an account, with its items and its first results.
     pub async fn view(
         &self,
         account: BookId,
         checkout: CheckoutId,
     ) -> Result<CheckoutView, CheckoutError> {
         view::checkout(&self.pool, account, checkout).await?.ok_or(CheckoutError::CheckoutUnknown)
+    }
+
+    /// The results of a checkout of an account, by their ids: at most `limit` after the given one.
+    pub async fn results(
+        &self,
+        account: BookId,
+        checkout: CheckoutId,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<ResultView>, CheckoutError> {
+        if self.account_of(checkout).await? != account {
+            return Err(CheckoutError::CheckoutUnknown);
+        }
+        Ok(view::results(&self.pool, account, checkout, after, limit).await?)
+    }
+
+    /// One result of a checkout of an account.
+    pub async fn result(
+        &self,
+        account: BookId,
+        checkout: CheckoutId,
+        result_id: &str,
+    ) -> Result<ResultView, CheckoutError> {
+        let found = view::result(&self.pool, account, checkout, result_id).await?;
+        found.ok_or(CheckoutError::ResultUnknown)
     }
 
     /// An account's checkouts, newest first, older than `before`.

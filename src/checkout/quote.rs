@@ -26,6 +26,7 @@ pub struct PricedLine {
     pub delivery_deadline_s: i32,
     pub verification_deadline_s: i32,
     pub dispute_window_s: i32,
+    pub dispute_decision_s: i32,
 }
 
 impl PricedLine {

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use crate::ground::{Amount, BookId, ChargeId, CheckoutId, LotId, ReversalId, TransactionId};
 
-use super::store::{amount, receipt, verification};
+use super::store::{amount, one_moment, receipt, verification};
 use super::view::{CallView, LotDraw, ReversalView};
 use super::{CheckoutError, Checkouts, view};
 
@@ -47,12 +47,13 @@ pub struct Receipt {
     pub charged: Amount,
     /// What was given back without being charged.
     pub released: Amount,
-    /// What was given back of the charge since.
+    /// What was given back of the charge since; of a reversal, what was up to and with it.
     pub reversed: Amount,
     /// Who judged, by which criteria, and what was found.
     #[schema(value_type = Object)]
     pub verdict: serde_json::Value,
-    /// The calls to the verifier, when it is one that is called.
+    /// The calls to the verifier, when it is one that is called. The last one is among them once its
+    /// end is written down, which is a moment after the verdict that it brought.
     pub calls: Vec<CallView>,
     /// What the ledger did: of a reversal its transaction, else those of the verdict.
     pub transactions: Vec<ReceiptTransaction>,
@@ -105,7 +106,8 @@ impl Checkouts {
         checkout: CheckoutId,
         result_id: &str,
     ) -> Result<Receipt, CheckoutError> {
-        of_result(&self.pool, account, checkout, result_id).await
+        let mut tx = one_moment(&self.pool).await?;
+        of_result(&mut tx, account, checkout, result_id).await
     }
 
     /// The receipt of a charge.
@@ -114,7 +116,8 @@ impl Checkouts {
         account: BookId,
         charge: ChargeId,
     ) -> Result<Receipt, CheckoutError> {
-        of_charge(&self.pool, account, charge).await
+        let mut tx = one_moment(&self.pool).await?;
+        of_charge(&mut tx, account, charge).await
     }
 
     /// The receipt of a reversal.
@@ -124,26 +127,29 @@ impl Checkouts {
         charge: ChargeId,
         reversal: ReversalId,
     ) -> Result<Receipt, CheckoutError> {
-        of_reversal(&self.pool, account, charge, reversal).await
+        let mut tx = one_moment(&self.pool).await?;
+        of_reversal(&mut tx, account, charge, reversal).await
     }
 }
 
 /// The receipt of a decided result: of its charge, or of the refusal to charge.
 async fn of_result(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     checkout: CheckoutId,
     result_id: &str,
 ) -> Result<Receipt, CheckoutError> {
-    let row = receipt::result(pool, account, checkout, result_id).await?;
+    let row = receipt::result(&mut *tx, account, checkout, result_id).await?;
     let row = row.ok_or(CheckoutError::ResultUnknown)?;
     let (Some(verdict), Some(decided_at)) = (row.verdict, row.decided_at) else {
         return Err(CheckoutError::ReceiptNotYet);
     };
-    let calls = verification::calls(pool, account, checkout, Some(result_id)).await?;
+    let mut calls = verification::calls(&mut *tx, account, checkout, result_id).await?;
+    // It brought the verdict, or came too late for it; earlier ones without an end were cut off.
+    calls.pop_if(|last| last.ended_at.is_none());
     let charge = row.charge_id.map(ChargeId);
     let reversals = match charge {
-        Some(charge) => view::reversals(pool, account, charge).await?,
+        Some(charge) => view::reversals(&mut *tx, account, charge).await?,
         None => Vec::new(),
     };
     let accepted = row.accepted.unwrap_or(0);
@@ -153,7 +159,7 @@ async fn of_result(
     let release = row.release_transaction_id.map(|id| (TransactionId(id), "release", released));
     let acts: Vec<_> = capture.into_iter().chain(release).collect();
     let subjects: Vec<_> = [Some(row.hold_id), row.charge_id].into_iter().flatten().collect();
-    let transactions = transactions(pool, account, &subjects, &acts).await?;
+    let transactions = transactions(&mut *tx, account, &subjects, &acts).await?;
     Ok(Receipt {
         receipt: if charge.is_some() { ReceiptKind::Charge } else { ReceiptKind::Refusal },
         at: decided_at,
@@ -181,7 +187,7 @@ async fn of_result(
         released,
         reversed: Amount::sum(reversals.iter().map(|r| r.amount)).unwrap_or_default(),
         verdict,
-        calls: calls.into_iter().map(|(_, call)| call).collect(),
+        calls,
         transactions,
         reversals,
     })
@@ -189,47 +195,52 @@ async fn of_result(
 
 /// The receipt of a charge.
 async fn of_charge(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charge: ChargeId,
 ) -> Result<Receipt, CheckoutError> {
-    let known = receipt::charged_result(pool, account, charge).await?;
+    let known = receipt::charged_result(&mut *tx, account, charge).await?;
     let (checkout, result_id) = known.ok_or(CheckoutError::ChargeUnknown)?;
-    of_result(pool, account, checkout, &result_id).await
+    of_result(&mut *tx, account, checkout, &result_id).await
 }
 
 /// The receipt of a reversal.
 async fn of_reversal(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charge: ChargeId,
     reversal: ReversalId,
 ) -> Result<Receipt, CheckoutError> {
-    let of_charge = of_charge(pool, account, charge).await?;
+    let of_charge = of_charge(&mut *tx, account, charge).await?;
     let mut reversals = of_charge.reversals;
-    reversals.retain(|one| one.reversal_id == reversal);
-    let only = reversals.first().ok_or(CheckoutError::ReversalUnknown)?;
+    let position = reversals.iter().position(|one| one.reversal_id == reversal);
+    let position = position.ok_or(CheckoutError::ReversalUnknown)?;
+    // Those that came later are no part of what is proven here, which must not change.
+    reversals.truncate(position.saturating_add(1));
+    let reversed = Amount::sum(reversals.iter().map(|one| one.amount)).unwrap_or_default();
+    let only = reversals.pop().ok_or(CheckoutError::ReversalUnknown)?;
     let acts = [(only.ledger_transaction_id, "reversal", only.amount)];
     Ok(Receipt {
         receipt: ReceiptKind::Reversal,
         at: only.reversed_at,
         reversal_id: Some(reversal),
-        transactions: transactions(pool, account, &[charge.0], &acts).await?,
-        reversals,
+        reversed,
+        transactions: transactions(tx, account, &[charge.0], &acts).await?,
+        reversals: vec![only],
         ..of_charge
     })
 }
 
 /// These transactions, each with its lots in the order in which it moved them.
 async fn transactions(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     subjects: &[uuid::Uuid],
     acts: &[(TransactionId, &'static str, Amount)],
 ) -> Result<Vec<ReceiptTransaction>, sqlx::Error> {
     let ids: Vec<_> = acts.iter().map(|(id, ..)| id.0).collect();
     let mut lots: HashMap<_, Vec<LotDraw>> = HashMap::new();
-    for row in receipt::moved(pool, account, subjects, &ids).await? {
+    for row in receipt::moved(tx, account, subjects, &ids).await? {
         lots.entry(row.transaction_id).or_default().push(LotDraw {
             lot_id: LotId(row.lot_id),
             category: if row.paid { "paid" } else { "promotional" }.to_owned(),

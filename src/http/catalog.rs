@@ -10,7 +10,8 @@ use crate::ground::{Amount, Page, VerifierId};
 use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::http::fields::{
-    CriteriaText, DeadlineSeconds, JsonObject, Label, Price, SkuName, Title, WindowSeconds, word,
+    CriteriaText, DeadlineSeconds, DecisionSeconds, JsonObject, Label, Price, SkuName, Title,
+    WindowSeconds, word,
 };
 use crate::http::list::object;
 use crate::http::paging::Paging;
@@ -41,8 +42,10 @@ pub struct SkuView {
     pub delivery_deadline_seconds: i32,
     /// How long after its submission a result may be judged; it is released then.
     pub verification_deadline_seconds: i32,
-    /// How long after the capture a charge can be reversed.
+    /// How long after the capture a charge can be disputed and reversed.
     pub dispute_window_seconds: i32,
+    /// How long after its beginning a dispute may be decided; it is upheld then.
+    pub dispute_decision_seconds: i32,
     /// Whether it is on sale.
     pub active: bool,
     /// Counts the changes of its terms.
@@ -82,8 +85,13 @@ pub struct SkuRequest {
     pub delivery_deadline_seconds: DeadlineSeconds,
     /// How long after its submission a result may be judged.
     pub verification_deadline_seconds: DeadlineSeconds,
-    /// How long after the capture a charge can be reversed.
+    /// How long after the capture a charge can be disputed and reversed.
     pub dispute_window_seconds: WindowSeconds,
+    /// How long after its beginning a dispute may be decided; it is upheld then. 7 days unless said
+    /// otherwise.
+    #[serde(default = "a_week")]
+    #[schema(default = a_week)]
+    pub dispute_decision_seconds: DecisionSeconds,
     /// Whether it is on sale.
     #[serde(default = "on_sale")]
     pub active: bool,
@@ -113,6 +121,10 @@ fn push() -> VerificationMode {
     VerificationMode::Push
 }
 
+fn a_week() -> DecisionSeconds {
+    DecisionSeconds::WEEK
+}
+
 fn on_sale() -> bool {
     true
 }
@@ -131,6 +143,7 @@ impl From<Sku> for SkuView {
             delivery_deadline_seconds: terms.delivery_deadline_s,
             verification_deadline_seconds: terms.verification_deadline_s,
             dispute_window_seconds: terms.dispute_window_s,
+            dispute_decision_seconds: terms.dispute_decision_s,
             active: terms.active,
             version,
             updated_at,
@@ -158,6 +171,7 @@ impl TryFrom<SkuRequest> for SkuTerms {
             delivery_deadline_s: request.delivery_deadline_seconds.get(),
             verification_deadline_s: request.verification_deadline_seconds.get(),
             dispute_window_s: request.dispute_window_seconds.get(),
+            dispute_decision_s: request.dispute_decision_seconds.get(),
             active: request.active,
         })
     }
@@ -189,8 +203,8 @@ pub async fn read_catalog(
     request: HttpRequest,
     paging: ApiQuery<Paging>,
 ) -> Result<HttpResponse, Problem> {
-    let page = paging.0.read::<CatalogCursor>()?;
-    let after = page.after.as_ref().map_or("", |cursor| cursor.0.as_str());
+    let page = paging.0.read::<SkuName>()?;
+    let after = page.after.as_ref().map_or("", SkuName::as_str);
     let rows = state.checkouts.catalog(after, page.rows()).await?;
     let rows: Vec<SkuView> = rows.into_iter().map(SkuView::from).collect();
     Ok(page.answer(&request, rows, |row| row.sku.clone()))
@@ -217,23 +231,11 @@ pub async fn read_sku(
     paging: ApiQuery<Paging>,
 ) -> Result<HttpResponse, Problem> {
     let page = paging.0.read::<i32>()?;
-    let listed = state.checkouts.sku(sku.as_str()).await?;
-    let rows = state.checkouts.sku_versions(sku.as_str(), page.after, page.rows()).await?;
+    let (listed, rows) = state.checkouts.sku(sku.as_str(), page.after, page.rows()).await?;
     let rows = rows.into_iter().map(SkuView::from).collect();
     let versions = page.cut(rows, |row: &SkuView| row.version.to_string());
     let mut response = page.linked(request.path(), "", &versions);
     Ok(response.json(SkuPage { sku: listed.into(), versions }))
-}
-
-/// A SKU, whether or not there is one of that name.
-struct CatalogCursor(SkuName);
-
-impl std::str::FromStr for CatalogCursor {
-    type Err = serde::de::value::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        SkuName::deserialize(serde::de::IntoDeserializer::into_deserializer(text)).map(Self)
-    }
 }
 
 /// List a SKU or change its terms

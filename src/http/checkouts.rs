@@ -81,7 +81,7 @@ impl From<CheckoutSummary> for CheckoutLine {
             status: summary.status(),
             max_total: summary.max_total,
             total: summary.total,
-            charged: summary.charged,
+            charged: summary.charged(),
             created_at: summary.created_at,
             canceled_at: summary.canceled_at,
         }
@@ -172,7 +172,8 @@ pub async fn list_checkouts(
 
 /// One checkout
 ///
-/// With its items and results. A customer reads its own, an operator any.
+/// With its items and its first 100 results by id, without their evidence; all of them are read at
+/// `/api/v1/checkouts/{checkout_id}/results`. A customer reads its own, an operator any.
 #[utoipa::path(
     tag = "checkouts",
     security(("api_key" = [])),

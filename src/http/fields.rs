@@ -1,6 +1,8 @@
 //! Members of requests that check themselves while they are read, and say in the API document what
 //! they take: one definition for both, so that they cannot differ.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -39,6 +41,14 @@ macro_rules! texts {
                     let fits = (1..=$max).contains(&text.chars().count())
                         && text.chars().enumerate().all(|(at, c)| allowed(at, c));
                     if fits { Ok(Self(text)) } else { Err(D::Error::custom($says)) }
+                }
+            }
+
+            impl FromStr for $name {
+                type Err = serde::de::value::Error;
+
+                fn from_str(text: &str) -> Result<Self, Self::Err> {
+                    Self::deserialize(text.into_deserializer())
                 }
             }
 
@@ -142,6 +152,14 @@ wholes! {
     DeadlineSeconds, i32, 1, 31_536_000, "seconds, a whole number from 1 to 31536000";
     /// How long a charge can be reversed; at most a year.
     WindowSeconds, i32, 0, 31_536_000, "seconds, a whole number from 0 to 31536000";
+    /// How long deciding a dispute may take: at least an hour, so that a seller can always answer, and
+    /// at most a year.
+    DecisionSeconds, i32, 3600, 31_536_000, "seconds, a whole number from 3600 to 31536000";
+}
+
+impl DecisionSeconds {
+    /// A week.
+    pub const WEEK: Self = Self(604_800);
 }
 
 /// A word of a fixed set, read from a text alone: Serde reads the name of a variant from the only

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::checkout::{Receipt, ReceiptKind, ReceiptTransaction};
+use crate::checkout::{Receipt, ReceiptKind, ReceiptTransaction, ReversalView};
 use crate::ground::{Mode, sha256};
 use crate::http::escape::escape;
 
@@ -67,14 +67,7 @@ pub fn page(receipt: &Receipt, mode: Mode) -> String {
         write_transaction(&mut page, transaction);
     }
     for reversal in &receipt.reversals {
-        page.heading("Reversal");
-        page.table(&[
-            ("Reversal", reversal.reversal_id.to_string()),
-            ("When", reversal.reversed_at.to_rfc3339()),
-            ("Amount", dollars(&reversal.amount)),
-            ("Reason", reversal.reason.clone()),
-            ("Ledger transaction", reversal.ledger_transaction_id.to_string()),
-        ]);
+        write_reversal(&mut page, reversal);
     }
     page.0.push_str("</body></html>\n");
     page.0
@@ -144,6 +137,24 @@ fn write_transaction(page: &mut Page, transaction: &ReceiptTransaction) {
             format!("{} of {} credits, lot {}", dollars(&lot.amount), lot.category, lot.lot_id);
         ("Lot", text)
     }));
+    page.table(&rows);
+}
+
+fn write_reversal(page: &mut Page, reversal: &ReversalView) {
+    let by = reversal.reversed_by.map_or_else(
+        || "nobody: the dispute was not decided in time".to_owned(),
+        |key| format!("key {key}"),
+    );
+    let mut rows = vec![
+        ("Reversal", reversal.reversal_id.to_string()),
+        ("When", reversal.reversed_at.to_rfc3339()),
+        ("Amount", dollars(&reversal.amount)),
+        ("Reason", reversal.reason.clone()),
+        ("Reversed by", by),
+    ];
+    rows.extend(reversal.dispute_id.map(|dispute| ("Upholds the dispute", dispute.to_string())));
+    rows.push(("Ledger transaction", reversal.ledger_transaction_id.to_string()));
+    page.heading("Reversal");
     page.table(&rows);
 }
 

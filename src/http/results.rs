@@ -1,18 +1,20 @@
 //! Results: submitted by fulfillers, judged by verifiers. Never by customers.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::checkout::{Check, ResultSubmission, Verdict};
-use crate::checkout::{SubmissionView, VerdictView};
-use crate::ground::CheckoutId;
-use crate::http::auth::{Fulfiller, Granted, Verifier};
-use crate::http::extract::{ApiJson, ApiPath, IdempotencyHeader};
+use crate::checkout::{ResultView, SubmissionView, VerdictView};
+use crate::ground::{CheckoutId, Page};
+use crate::http::auth::{Fulfiller, Granted, Reader, Verifier};
+use crate::http::checkouts::account_of;
+use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader};
 use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, word};
 use crate::http::list::Several;
 use crate::http::outcome::{answer, identity};
+use crate::http::paging::Paging;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 
@@ -146,6 +148,63 @@ pub async fn submit_results(
     let results = request.results.into_vec().into_iter().map(result).collect();
     let outcome = state.checkouts.submit(checkout, identity, by, results).await?;
     answer(&state, outcome, StatusCode::CREATED)
+}
+
+/// The results of a checkout
+///
+/// By their ids, with their evidence. A customer reads its own, an operator any.
+#[utoipa::path(
+    tag = "checkouts",
+    security(("api_key" = [])),
+    params(("checkout_id" = CheckoutId, Path, description = "The checkout"), Paging),
+    responses(
+        (status = 200, description = "A page of results", body = Page<ResultView>),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 404, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[get("/api/v1/checkouts/{checkout_id}/results")]
+pub async fn list_results(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    access: Granted<Reader, (ApiPath<CheckoutId>, ApiQuery<Paging>)>,
+) -> Result<HttpResponse, Problem> {
+    let (ApiPath(checkout), paging) = access.asked;
+    let page = paging.0.read::<ResultName>()?;
+    let account = account_of(&state, &access.caller, checkout).await?;
+    let after = page.after.as_ref().map_or("", ResultName::as_str);
+    let rows = state.checkouts.results(account, checkout, after, page.rows()).await?;
+    Ok(page.answer(&request, rows, |row| row.result_id.clone()))
+}
+
+/// One result
+///
+/// With its evidence. A customer reads its own, an operator any.
+#[utoipa::path(
+    tag = "checkouts",
+    security(("api_key" = [])),
+    params(
+        ("checkout_id" = CheckoutId, Path, description = "The checkout"),
+        ("result_id" = ResultName, Path, description = "The result"),
+    ),
+    responses(
+        (status = 200, description = "The result", body = ResultView),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 404, response = Problem),
+    ),
+)]
+#[get("/api/v1/checkouts/{checkout_id}/results/{result_id}")]
+pub async fn read_result(
+    state: web::Data<AppState>,
+    access: Granted<Reader, ResultPath>,
+) -> Result<HttpResponse, Problem> {
+    let ApiPath((checkout, result)) = access.asked;
+    let account = account_of(&state, &access.caller, checkout).await?;
+    let view = state.checkouts.result(account, checkout, result.as_str()).await?;
+    Ok(HttpResponse::Ok().json(view))
 }
 
 /// Judge a result

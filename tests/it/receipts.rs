@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::postgres::run;
+use crate::support::postgres::{TestDatabase, run};
 use crate::verifier::{Scene, list, verdict};
 use crate::webhooks::receiver::Reply;
 
@@ -23,6 +23,18 @@ impl Scene {
 
     async fn receipt(&self, path: &str) -> Value {
         self.service.get(path, &self.key).await
+    }
+
+    /// A receipt, once it has so many calls: the last one is complete a moment after its verdict.
+    async fn receipt_with(&self, path: &str, calls: usize) -> Value {
+        for _ in 0..200 {
+            let receipt = self.receipt(path).await;
+            if receipt["calls"].as_array().unwrap().len() == calls {
+                return receipt;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not {calls} calls: {path}");
     }
 
     /// What a receipt's transactions did, and to how much of lots.
@@ -49,15 +61,7 @@ fn charges_refusals_and_reversals_have_receipts() {
         let result = &settled["results"][0];
         let charge = result["charge_id"].as_str().unwrap();
         let path = format!("/api/v1/checkouts/{checkout}/results/r0/receipt");
-        // The trail of the last call is complete a moment after its verdict.
-        let mut receipt = scene.receipt(&path).await;
-        for _ in 0..200 {
-            if receipt["calls"][1]["ended_at"].is_string() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            receipt = scene.receipt(&path).await;
-        }
+        let receipt = scene.receipt_with(&path, 2).await;
         assert_eq!(receipt, scene.receipt(&format!("/api/v1/charges/{charge}/receipt")).await);
         assert_eq!(
             (&receipt["receipt"], &receipt["account_id"]),
@@ -71,23 +75,34 @@ fn charges_refusals_and_reversals_have_receipts() {
         let calls = receipt["calls"].as_array().unwrap();
         let unknown: Vec<_> = calls.iter().map(|call| &call["unknown"]).collect();
         assert_eq!(unknown, [&json!("the answer has status 500"), &json!(null)]);
-        // Two reversals, each with a receipt of its own.
-        for (amount, reason) in [("0.05", "bounced"), ("0.15", "all of it")] {
+        // Two reversals, each with a receipt of its own, which does not change.
+        let mut receipts = Vec::new();
+        for (amount, reason, reversed) in
+            [("0.05", "bounced", "0.05"), ("0.15", "all of it", "0.20")]
+        {
             let path = format!("/api/v1/charges/{charge}/reversals");
             let body = json!({"amount": amount, "reason": reason});
-            let (status, reversed) = scene.post(&scene.service.operator, &path, body).await;
-            assert_eq!(status, 201, "{reversed}");
-            let reversal = reversed["reversal_id"].as_str().unwrap();
+            let (status, told) = scene.post(&scene.service.operator, &path, body).await;
+            assert_eq!(status, 201, "{told}");
+            let reversal = told["reversal_id"].as_str().unwrap();
             let receipt = scene.receipt(&format!("{path}/{reversal}/receipt")).await;
             assert_eq!(
                 (&receipt["receipt"], &receipt["reversal_id"]),
                 (&json!("reversal"), &json!(reversal))
             );
+            receipts.push((format!("{path}/{reversal}/receipt"), receipt.clone()));
             assert_eq!(Scene::moved(&receipt), [line("reversal", amount)]);
-            let told = &receipt["transactions"][0]["ledger_transaction_id"];
-            assert_eq!(told, &reversed["ledger_transaction_id"]);
+            let moved = &receipt["transactions"][0]["ledger_transaction_id"];
+            assert_eq!(moved, &told["ledger_transaction_id"]);
+            assert_eq!(
+                (&receipt["reversed"], &receipt["charged"]),
+                (&json!(reversed), &json!("0.20"))
+            );
             assert_eq!(receipt["reversals"][0]["reason"], reason);
             assert_eq!(receipt["reversals"].as_array().unwrap().len(), 1);
+        }
+        for (path, first) in receipts {
+            assert_eq!(scene.receipt(&path).await, first, "what came later is no part of it");
         }
         let after = scene.receipt(&path).await;
         assert_eq!((&after["reversed"], &after["charged"]), (&json!("0.20"), &json!("0.20")));
@@ -99,9 +114,63 @@ fn charges_refusals_and_reversals_have_receipts() {
         let receipt =
             scene.receipt(&format!("/api/v1/checkouts/{refused}/results/r0/receipt")).await;
         assert_eq!((&receipt["receipt"], &receipt["charge_id"]), (&json!("refusal"), &json!(null)));
+        let verdict = &receipt["verdict"];
+        assert_eq!(
+            (&verdict["reason"], &verdict["accepted"]),
+            (&json!("asked the server"), &json!(0))
+        );
+        assert_eq!(verdict["checks"], json!([{"name": "smtp", "passed": false}]));
         assert_eq!(Scene::moved(&receipt), [line("release", "0.20")]);
+        calls_that_have_not_ended(&scene, &db, &refused).await;
+        upheld(&scene).await;
         who_reads(&scene, &checkout, charge).await;
     });
+}
+
+/// A last call whose end is not written down is no part of a receipt; one before it was cut off.
+async fn calls_that_have_not_ended(scene: &Scene, db: &TestDatabase, checkout: &str) {
+    let path = format!("/api/v1/checkouts/{checkout}/results/r0/receipt");
+    scene.receipt_with(&path, 1).await;
+    for (attempt, shown) in [(101, false), (102, true)] {
+        sqlx::query(
+            "insert into verification_call (slot, book_id, checkout_id, result_id, attempt, called_at)
+             select slot, book_id, checkout_id, result_id, $1, now() from result
+             order by submitted_at desc limit 1",
+        )
+        .bind(attempt)
+        .execute(&db.owner)
+        .await
+        .unwrap();
+        let receipt = scene.receipt(&path).await;
+        let calls: Vec<_> = receipt["calls"].as_array().unwrap().iter().collect();
+        let open = calls.iter().filter(|call| call["ended_at"].is_null()).count();
+        assert_eq!(open, usize::from(shown), "{calls:?}");
+        let (_, html) = scene.page(&path, "text/html").await;
+        assert_eq!(html.contains("no end is known"), shown);
+    }
+}
+
+/// The page of a reversal that upholds a dispute says which one, and who upheld it.
+async fn upheld(scene: &Scene) {
+    scene.receiver.next([Reply::Text(200, verdict(1))]);
+    let checkout = scene.deliver(&[1]).await;
+    let settled = scene.settled(&checkout).await;
+    let charge =
+        format!("/api/v1/charges/{}", settled["results"][0]["charge_id"].as_str().unwrap());
+    let body = json!({"reason": "it bounced"});
+    let (_, begun) = scene.post(&scene.key, &format!("{charge}/disputes"), body).await;
+    let dispute = begun["dispute_id"].as_str().unwrap();
+    let body = json!({"decision": "upheld", "reason": "so it did"});
+    let path = format!("/api/v1/disputes/{dispute}/decision");
+    let (status, decided) = scene.post(&scene.service.operator, &path, body).await;
+    assert_eq!(status, 200, "{decided}");
+    let path = format!("{charge}/reversals/{}/receipt", decided["reversal_id"].as_str().unwrap());
+    let receipt = scene.receipt(&path).await;
+    let by = receipt["reversals"][0]["reversed_by"].as_str().unwrap();
+    let (_, html) = scene.page(&path, "text/html").await;
+    for told in ["Upholds the dispute", dispute, "Reversed by", by, "so it did"] {
+        assert!(html.contains(told), "{told}: {html}");
+    }
 }
 
 /// A stranger finds nothing, an operator everything, and an open result has no receipt.

@@ -1,3 +1,5 @@
+use chrono::TimeDelta;
+
 use crate::checkout::ChargeEvent;
 use crate::checkout::annex::{CheckoutRows, DecidedDispute, NewDispute};
 use crate::checkout::charge::ChargeStep;
@@ -35,7 +37,9 @@ impl Command for Dispute {
         let at = desk.book.now();
         let account = self.of.account;
         let charge = desk.annexes.of::<CheckoutRows>().charge_of(account, self.charge)?;
-        let event = ChargeEvent::Dispute { amount: self.request.amount, at };
+        let decision = TimeDelta::seconds(i64::from(self.of.dispute_decision_s));
+        let decide_by = at.checked_add_signed(decision).ok_or(Fault::Overflow)?;
+        let event = ChargeEvent::Dispute { amount: self.request.amount, at, decide_by };
         let (amount, decide_by) = match charge.step(event) {
             ChargeStep::Contest { amount, decide_by } => (amount, decide_by),
             ChargeStep::Exceeds { requested, left } => return Ok(exceeds(requested, left)),
@@ -46,9 +50,9 @@ impl Command for Dispute {
             | ChargeStep::Nothing => return Err(Fault::Annex("a dispute begins or is refused")),
         };
         let id = DisputeId::mint(desk.entropy, at, account.slot());
-        let reason = self.request.reason.clone();
+        let (sku, reason) = (self.of.sku.clone(), self.request.reason.clone());
         let (charge, by) = (self.charge, self.request.by);
-        let new = NewDispute { account, charge, id, amount, reason, by, at, decide_by };
+        let new = NewDispute { account, charge, id, sku, amount, reason, by, at, decide_by };
         let view = DisputeView::begun(&new, &self.of);
         desk.annexes.of::<CheckoutRows>().dispute(new)?;
         desk.book.emit_part("charge.disputed", self.charge.0, id);

@@ -65,6 +65,7 @@ pub(super) fn priced(
                 delivery_deadline_s: listing.delivery_deadline_s,
                 verification_deadline_s: listing.verification_deadline_s,
                 dispute_window_s: listing.dispute_window_s,
+                dispute_decision_s: listing.dispute_decision_s,
             }),
         }
     };
@@ -149,6 +150,7 @@ fn item(desk: &Desk<'_>, account: BookId, number: i16, line: &PricedLine) -> Res
         deliver_by: now.checked_add_signed(life).ok_or(Fault::Overflow)?,
         verification_deadline_s: line.verification_deadline_s,
         dispute_window_s: line.dispute_window_s,
+        dispute_decision_s: line.dispute_decision_s,
         closed: false,
     })
 }

@@ -34,7 +34,7 @@ async fn read_catalog(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<
     let skus: Vec<_> = rows.wanted_skus.iter().cloned().collect();
     let found = sqlx::query!(
         "select sku, version, unit_price, delivery_deadline_s, verification_deadline_s,
-                dispute_window_s, active
+                dispute_window_s, dispute_decision_s, active
          from sku where sku = any($1)",
         &skus
     )
@@ -47,6 +47,7 @@ async fn read_catalog(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<
             delivery_deadline_s: row.delivery_deadline_s,
             verification_deadline_s: row.verification_deadline_s,
             dispute_window_s: row.dispute_window_s,
+            dispute_decision_s: row.dispute_decision_s,
             active: row.active,
         };
         (row.sku, listing)
@@ -64,7 +65,8 @@ async fn read_items(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<()
                   i.submitted as "submitted!", i.settled as "settled!",
                   i.deliver_by as "deliver_by!",
                   i.verification_deadline_s as "verification_deadline_s!",
-                  i.dispute_window_s as "dispute_window_s!", i.closed as "closed!"
+                  i.dispute_window_s as "dispute_window_s!",
+                  i.dispute_decision_s as "dispute_decision_s!", i.closed as "closed!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::smallint[])
                 as u(slot, book_id, checkout_id, item)
            cross join lateral (
@@ -91,6 +93,7 @@ async fn read_items(tx: &mut PgConnection, rows: &mut CheckoutRows) -> Result<()
             deliver_by: row.deliver_by,
             verification_deadline_s: row.verification_deadline_s,
             dispute_window_s: row.dispute_window_s,
+            dispute_decision_s: row.dispute_decision_s,
             closed: row.closed,
         };
         rows.items.insert(key, (item, false));
@@ -170,10 +173,11 @@ async fn insert_checkouts(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<
            select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
                                 $6::bigint[], $7::timestamptz[]))
          insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version,
-           quantity, unit_price, deliver_by, verification_deadline_s, dispute_window_s)
+           quantity, unit_price, deliver_by, verification_deadline_s, dispute_window_s,
+           dispute_decision_s)
          select * from unnest($8::smallint[], $9::uuid[], $10::uuid[], $11::smallint[],
            $12::uuid[], $13::text[], $14::integer[], $15::bigint[], $16::bigint[],
-           $17::timestamptz[], $18::integer[], $19::integer[])",
+           $17::timestamptz[], $18::integer[], $19::integer[], $20::integer[])",
         &new.iter().map(|c| c.account.slot().sql()).collect::<Vec<_>>(),
         &new.iter().map(|c| c.account.0).collect::<Vec<_>>(),
         &new.iter().map(|c| c.id.0).collect::<Vec<_>>(),
@@ -193,6 +197,7 @@ async fn insert_checkouts(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<
         &items.iter().map(|(_, i)| i.deliver_by).collect::<Vec<_>>(),
         &items.iter().map(|(_, i)| i.verification_deadline_s).collect::<Vec<_>>(),
         &items.iter().map(|(_, i)| i.dispute_window_s).collect::<Vec<_>>(),
+        &items.iter().map(|(_, i)| i.dispute_decision_s).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;

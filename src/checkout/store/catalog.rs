@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::checkout::{Criteria, Sku, SkuTerms, Verification};
@@ -18,6 +18,7 @@ struct Row {
     delivery_deadline_s: i32,
     verification_deadline_s: i32,
     dispute_window_s: i32,
+    dispute_decision_s: i32,
     active: bool,
     version: i32,
     updated_at: DateTime<Utc>,
@@ -40,6 +41,7 @@ impl From<Row> for Sku {
                 delivery_deadline_s: row.delivery_deadline_s,
                 verification_deadline_s: row.verification_deadline_s,
                 dispute_window_s: row.dispute_window_s,
+                dispute_decision_s: row.dispute_decision_s,
                 active: row.active,
             },
             version: row.version,
@@ -57,7 +59,7 @@ pub(in crate::checkout) async fn list(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
                   verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
-                  active, version, updated_at
+                  dispute_decision_s, active, version, updated_at
            from sku where sku > $1 order by sku limit $2"#,
         after,
         limit
@@ -67,23 +69,26 @@ pub(in crate::checkout) async fn list(
     Ok(rows.into_iter().map(Sku::from).collect())
 }
 
-pub(in crate::checkout) async fn get(pool: &PgPool, sku: &str) -> Result<Option<Sku>, sqlx::Error> {
+pub(in crate::checkout) async fn get(
+    connection: &mut PgConnection,
+    sku: &str,
+) -> Result<Option<Sku>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
                   verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
-                  active, version, updated_at
+                  dispute_decision_s, active, version, updated_at
            from sku where sku = $1"#,
         sku
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(Sku::from))
 }
 
 /// The versions of a SKU, newest first.
 pub(in crate::checkout) async fn versions(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     sku: &str,
     before: Option<i32>,
     limit: i64,
@@ -92,14 +97,14 @@ pub(in crate::checkout) async fn versions(
         Row,
         r#"select sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
                   verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
-                  active, version, updated_at
-           from sku_version where sku = $1 and ($2::integer is null or version < $2)
+                  dispute_decision_s, active, version, updated_at
+           from sku_version where sku = $1 and version < $2
            order by version desc limit $3"#,
         sku,
-        before,
+        before.unwrap_or(i32::MAX),
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Sku::from).collect())
 }
@@ -116,34 +121,36 @@ pub(in crate::checkout) async fn put(
         Row,
         r#"with listed as (
              insert into sku (sku, title, unit, unit_price, criteria, verification,
-               verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-               updated_at)
-             values ($1, $2, $3, $4, $5, $6, $12, $7, $8, $9, $10, 1, $11)
+               verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+               dispute_decision_s, active, version, updated_at)
+             values ($1, $2, $3, $4, $5, $6, $12, $7, $8, $9, $13, $10, 1, $11)
              on conflict (sku) do update set
                title = excluded.title, unit = excluded.unit, unit_price = excluded.unit_price,
                criteria = excluded.criteria, verification = excluded.verification,
                verifier_id = excluded.verifier_id,
                delivery_deadline_s = excluded.delivery_deadline_s,
                verification_deadline_s = excluded.verification_deadline_s,
-               dispute_window_s = excluded.dispute_window_s, active = excluded.active,
+               dispute_window_s = excluded.dispute_window_s,
+               dispute_decision_s = excluded.dispute_decision_s, active = excluded.active,
                version = sku.version + 1, updated_at = excluded.updated_at
              where (sku.title, sku.unit, sku.unit_price, sku.criteria, sku.verification,
                     sku.delivery_deadline_s, sku.verification_deadline_s, sku.dispute_window_s,
-                    sku.active, sku.verifier_id)
+                    sku.dispute_decision_s, sku.active, sku.verifier_id)
                 is distinct from (excluded.title, excluded.unit, excluded.unit_price, excluded.criteria,
                     excluded.verification, excluded.delivery_deadline_s,
-                    excluded.verification_deadline_s, excluded.dispute_window_s, excluded.active,
-                    excluded.verifier_id)
+                    excluded.verification_deadline_s, excluded.dispute_window_s,
+                    excluded.dispute_decision_s, excluded.active, excluded.verifier_id)
              returning *)
            insert into sku_version (sku, version, title, unit, unit_price, criteria, verification,
-             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active,
-             updated_at)
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+             dispute_decision_s, active, updated_at)
            select sku, version, title, unit, unit_price, criteria, verification,
-             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, updated_at
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+             dispute_decision_s, active, updated_at
            from listed
            returning sku, title, unit, unit_price, criteria as "criteria: Json<Criteria>",
-             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s, active, version,
-             updated_at"#,
+             verifier_id, delivery_deadline_s, verification_deadline_s, dispute_window_s,
+             dispute_decision_s, active, version, updated_at"#,
         sku,
         terms.title,
         terms.unit,
@@ -155,12 +162,13 @@ pub(in crate::checkout) async fn put(
         terms.dispute_window_s,
         terms.active,
         at,
-        terms.verification.verifier().map(|id| id.0)
+        terms.verification.verifier().map(|id| id.0),
+        terms.dispute_decision_s
     )
     .fetch_optional(pool)
     .await?;
     match row {
         Some(row) => Ok(row.into()),
-        None => get(pool, sku).await?.ok_or(sqlx::Error::RowNotFound),
+        None => get(&mut *pool.acquire().await?, sku).await?.ok_or(sqlx::Error::RowNotFound),
     }
 }

@@ -15,8 +15,7 @@ pub(super) async fn read(
     let keys: Vec<_> = rows.wanted_charges.iter().collect();
     let found = sqlx::query!(
         r#"select c.book_id as "book_id!", c.charge_id as "charge_id!", c.amount as "amount!",
-                  c.reversed as "reversed!", c.captured_at as "captured_at!",
-                  c.final_at as "final_at!", d.dispute_id as "dispute_id?",
+                  c.reversed as "reversed!", c.final_at as "final_at!", d.dispute_id as "dispute_id?",
                   d.amount as "disputed?", d.decide_by as "decide_by?",
                   (select count(*) from dispute e where e.slot = c.slot and e.book_id = c.book_id
                                                     and e.charge_id = c.charge_id) as "disputes!"
@@ -43,7 +42,6 @@ pub(super) async fn read(
         let facts = ChargeFacts {
             amount: amount(row.amount),
             reversed: amount(row.reversed),
-            captured_at: row.captured_at,
             final_at: row.final_at,
             dispute,
             disputes: row.disputes,
@@ -104,14 +102,15 @@ async fn insert_charges(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<()
 async fn insert_disputes(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
     let new = &rows.disputed;
     sqlx::query!(
-        "insert into dispute (slot, book_id, charge_id, dispute_id, amount, reason, disputed_by,
+        "insert into dispute (slot, book_id, charge_id, dispute_id, sku, amount, reason, disputed_by,
            disputed_at, decide_by)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[],
-           $6::text[], $7::uuid[], $8::timestamptz[], $9::timestamptz[])",
+         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[],
+           $6::bigint[], $7::text[], $8::uuid[], $9::timestamptz[], $10::timestamptz[])",
         &new.iter().map(|d| d.account.slot().sql()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.account.0).collect::<Vec<_>>(),
         &new.iter().map(|d| d.charge.0).collect::<Vec<_>>(),
         &new.iter().map(|d| d.id.0).collect::<Vec<_>>(),
+        &new.iter().map(|d| d.sku.clone()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.amount.micros()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.reason.clone()).collect::<Vec<_>>(),
         &new.iter().map(|d| d.by.0).collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! Whole rows, for views.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ground::{BookId, ChargeId, CheckoutId};
@@ -14,7 +14,7 @@ pub(in crate::checkout) struct CheckoutRow {
 }
 
 pub(in crate::checkout) async fn checkout(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     checkout: CheckoutId,
 ) -> Result<Option<CheckoutRow>, sqlx::Error> {
@@ -26,7 +26,7 @@ pub(in crate::checkout) async fn checkout(
         account.0,
         checkout.0
     )
-    .fetch_optional(pool)
+    .fetch_optional(tx)
     .await
 }
 
@@ -46,7 +46,7 @@ pub(in crate::checkout) struct ItemRow {
 }
 
 pub(in crate::checkout) async fn items(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     checkout: CheckoutId,
 ) -> Result<Vec<ItemRow>, sqlx::Error> {
@@ -61,44 +61,7 @@ pub(in crate::checkout) async fn items(
         account.0,
         checkout.0
     )
-    .fetch_all(pool)
-    .await
-}
-
-pub(in crate::checkout) struct ResultRow {
-    pub result_id: String,
-    pub item: i16,
-    pub sku: String,
-    pub quantity: i64,
-    pub state: String,
-    pub evidence: serde_json::Value,
-    pub evidence_hash: Vec<u8>,
-    pub submitted_at: DateTime<Utc>,
-    pub verify_by: DateTime<Utc>,
-    pub accepted: Option<i64>,
-    pub verdict: Option<serde_json::Value>,
-    pub charge_id: Option<Uuid>,
-}
-
-pub(in crate::checkout) async fn results(
-    pool: &PgPool,
-    account: BookId,
-    checkout: CheckoutId,
-) -> Result<Vec<ResultRow>, sqlx::Error> {
-    sqlx::query_as!(
-        ResultRow,
-        "select r.result_id, r.item, i.sku, r.quantity, r.state, r.evidence, r.evidence_hash,
-                r.submitted_at, r.verify_by, r.accepted, r.verdict, r.charge_id
-         from result r
-         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-                             and i.checkout_id = r.checkout_id and i.item = r.item
-         where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3
-         order by r.submitted_at, r.result_id",
-        account.slot().sql(),
-        account.0,
-        checkout.0
-    )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await
 }
 
@@ -121,14 +84,41 @@ pub struct ChargeRow {
     pub verdict: Option<serde_json::Value>,
 }
 
-/// An account's charges, newest first; only one when `only` is given.
+/// An account's charges, newest first.
 pub(in crate::checkout) async fn charges(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
-    only: Option<ChargeId>,
     before: Option<ChargeId>,
     limit: i64,
 ) -> Result<Vec<ChargeRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ChargeRow,
+        r#"select c.charge_id, c.checkout_id, c.item, c.result_id, c.sku, c.quantity, c.unit_price,
+                  c.amount, c.reversed, c.transaction_id, c.captured_at, c.final_at,
+                  r.evidence_hash as "evidence_hash!", r.verdict
+           from (
+             select * from charge where slot = $1 and book_id = $2 and charge_id < $3
+             order by charge_id desc limit $4) c
+           cross join lateral (
+             select evidence_hash, verdict from result
+             where slot = c.slot and book_id = c.book_id and checkout_id = c.checkout_id
+               and result_id = c.result_id limit 1) r
+           order by c.charge_id desc"#,
+        account.slot().sql(),
+        account.0,
+        before.map_or(Uuid::max(), |id| id.0),
+        limit
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// One charge.
+pub(in crate::checkout) async fn charge(
+    tx: &mut PgConnection,
+    account: BookId,
+    charge: ChargeId,
+) -> Result<Option<ChargeRow>, sqlx::Error> {
     sqlx::query_as!(
         ChargeRow,
         "select c.charge_id, c.checkout_id, c.item, c.result_id, c.sku, c.quantity, c.unit_price,
@@ -137,16 +127,12 @@ pub(in crate::checkout) async fn charges(
          from charge c
          join result r on r.slot = c.slot and r.book_id = c.book_id
                       and r.checkout_id = c.checkout_id and r.result_id = c.result_id
-         where c.slot = $1 and c.book_id = $2 and ($3::uuid is null or c.charge_id = $3)
-           and ($4::uuid is null or c.charge_id < $4)
-         order by c.charge_id desc limit $5",
+         where c.slot = $1 and c.book_id = $2 and c.charge_id = $3",
         account.slot().sql(),
         account.0,
-        only.map(|id| id.0),
-        before.map(|id| id.0),
-        limit
+        charge.0
     )
-    .fetch_all(pool)
+    .fetch_optional(tx)
     .await
 }
 
@@ -161,7 +147,7 @@ pub(in crate::checkout) struct ChargeLot {
 /// The lots that charges took, in their order: read from the journal. A charge's transfers that undo
 /// nothing are its capture.
 pub(in crate::checkout) async fn charge_lots(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charges: &[Uuid],
 ) -> Result<Vec<ChargeLot>, sqlx::Error> {
@@ -178,7 +164,7 @@ pub(in crate::checkout) async fn charge_lots(
         account.0,
         charges
     )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await
 }
 
@@ -188,12 +174,14 @@ pub(in crate::checkout) struct ReversalRow {
     pub amount: i64,
     pub reason: String,
     pub transaction_id: Uuid,
+    pub reversed_by: Option<Uuid>,
     pub reversed_at: DateTime<Utc>,
     pub dispute_id: Option<Uuid>,
 }
 
+/// The reversals of some charges, oldest first.
 pub(in crate::checkout) async fn reversals(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charges: &[Uuid],
 ) -> Result<Vec<ReversalRow>, sqlx::Error> {
@@ -201,15 +189,16 @@ pub(in crate::checkout) async fn reversals(
         ReversalRow,
         r#"select r.charge_id as "charge_id!", r.reversal_id as "reversal_id!",
                   r.amount as "amount!", r.reason as "reason!",
-                  r.transaction_id as "transaction_id!", r.reversed_at as "reversed_at!", r.dispute_id
+                  r.transaction_id as "transaction_id!", r.reversed_by,
+                  r.reversed_at as "reversed_at!", r.dispute_id
            from unnest($3::uuid[]) as u(id)
            join reversal r on r.slot = $1 and r.book_id = $2 and r.charge_id = u.id
-           order by r.reversal_id"#,
+           order by r.reversed_at, r.reversal_id"#,
         account.slot().sql(),
         account.0,
         charges
     )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await
 }
 
@@ -226,7 +215,7 @@ pub(in crate::checkout) struct DisputeRow {
 }
 
 pub(in crate::checkout) async fn disputes(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charges: &[Uuid],
 ) -> Result<Vec<DisputeRow>, sqlx::Error> {
@@ -243,6 +232,6 @@ pub(in crate::checkout) async fn disputes(
         account.0,
         charges
     )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await
 }

@@ -63,7 +63,7 @@ pub(in crate::checkout) async fn known(
 ) -> Result<Option<KnownDispute>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        "select d.dispute_id, d.book_id, d.charge_id, i.hold_id, c.checkout_id, c.result_id, c.sku,
+        "select d.dispute_id, d.book_id, d.charge_id, i.hold_id, c.checkout_id, c.result_id, d.sku,
                 d.amount, d.reason, d.disputed_at, d.decide_by
          from dispute d
          join charge c on c.slot = d.slot and c.book_id = d.book_id and c.charge_id = d.charge_id
@@ -78,26 +78,66 @@ pub(in crate::checkout) async fn known(
     Ok(row.map(KnownDispute::from))
 }
 
-/// Disputes that wait for a decision, the oldest first, about these SKUs (none means all).
+/// Disputes that wait for a decision, the oldest first.
 pub(in crate::checkout) async fn open(
     pool: &PgPool,
-    skus: Option<&[String]>,
     after: Option<DisputeId>,
     limit: i64,
 ) -> Result<Vec<KnownDispute>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        "select d.dispute_id, d.book_id, d.charge_id, i.hold_id, c.checkout_id, c.result_id, c.sku,
+        r#"select d.dispute_id, d.book_id, d.charge_id, i.hold_id as "hold_id!",
+                c.checkout_id as "checkout_id!", c.result_id as "result_id!", d.sku,
                 d.amount, d.reason, d.disputed_at, d.decide_by
-         from dispute d
-         join charge c on c.slot = d.slot and c.book_id = d.book_id and c.charge_id = d.charge_id
-         join checkout_item i on i.slot = c.slot and i.book_id = c.book_id
-                             and i.checkout_id = c.checkout_id and i.item = c.item
-         where d.state = 'open' and ($1::text[] is null or c.sku = any($1))
-           and ($2::uuid is null or d.dispute_id > $2)
-         order by d.dispute_id limit $3",
+         from (
+           select * from dispute where state = 'open' and dispute_id > $1
+           order by dispute_id limit $2) d
+         cross join lateral (
+           select checkout_id, item, result_id from charge
+           where slot = d.slot and charge_id = d.charge_id limit 1) c
+         cross join lateral (
+           select hold_id from checkout_item
+           where slot = d.slot and checkout_id = c.checkout_id and item = c.item limit 1) i
+         order by d.dispute_id"#,
+        after.map_or(Uuid::nil(), |id| id.0),
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(KnownDispute::from).collect())
+}
+
+/// Disputes about some SKUs that wait for a decision, the oldest first. A page is put together from
+/// a page of each SKU, so that one that is rarely disputed is found among all the others.
+pub(in crate::checkout) async fn open_about(
+    pool: &PgPool,
+    skus: &[String],
+    after: Option<DisputeId>,
+    limit: i64,
+) -> Result<Vec<KnownDispute>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select d.dispute_id as "dispute_id!", d.book_id as "book_id!",
+                  d.charge_id as "charge_id!", i.hold_id as "hold_id!",
+                  c.checkout_id as "checkout_id!", c.result_id as "result_id!",
+                  d.sku as "sku!", d.amount as "amount!", d.reason as "reason!",
+                  d.disputed_at as "disputed_at!", d.decide_by as "decide_by!"
+           from (
+             select d.* from unnest($1::text[]) as u(sku)
+             cross join lateral (
+               select * from dispute
+               where state = 'open' and sku = u.sku and dispute_id > $2
+               order by dispute_id limit $3) d
+             order by d.dispute_id limit $3) d
+           cross join lateral (
+             select checkout_id, item, result_id from charge
+             where slot = d.slot and charge_id = d.charge_id limit 1) c
+           cross join lateral (
+             select hold_id from checkout_item
+             where slot = d.slot and checkout_id = c.checkout_id and item = c.item limit 1) i
+           order by d.dispute_id"#,
         skus,
-        after.map(|id| id.0),
+        after.map_or(Uuid::nil(), |id| id.0),
         limit
     )
     .fetch_all(pool)
@@ -114,8 +154,8 @@ pub(in crate::checkout) async fn due(
     let rows = sqlx::query_as!(
         Row,
         r#"select d.dispute_id as "dispute_id!", d.book_id as "book_id!",
-                  d.charge_id as "charge_id!", i.hold_id, c.checkout_id, c.result_id, c.sku,
-                  d.amount as "amount!", d.reason as "reason!", d.disputed_at as "disputed_at!",
+                  d.charge_id as "charge_id!", i.hold_id, c.checkout_id, c.result_id,
+                  d.sku as "sku!", d.amount as "amount!", d.reason as "reason!", d.disputed_at as "disputed_at!",
                   d.decide_by as "decide_by!"
            from (select * from dispute where state = 'open' and decide_by <= $1
                  order by decide_by limit $2) d

@@ -9,13 +9,15 @@ pub(super) mod detail;
 pub(super) mod disputes;
 pub(super) mod quotes;
 pub(super) mod receipt;
+pub(super) mod results;
 pub(super) mod verification;
 pub(super) mod verifiers;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::checkout::delivery::KnownItem;
 use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId, VerifierId};
@@ -25,6 +27,13 @@ pub use detail::ChargeRow;
 /// Amounts in tables are never negative: a CHECK holds it.
 pub(super) fn amount(micros: i64) -> Amount {
     Amount::from_micros(micros).unwrap_or_default()
+}
+
+/// A transaction that sees one moment: figures that are read in several statements belong together.
+pub(super) async fn one_moment(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with("begin isolation level repeatable read read only").await
 }
 
 /// The account of a checkout; its id alone leads to its shard.
@@ -151,6 +160,7 @@ pub struct ChargeTarget {
     pub checkout: CheckoutId,
     pub result_id: String,
     pub sku: String,
+    pub dispute_decision_s: i32,
 }
 
 pub(super) async fn charge_target(
@@ -158,7 +168,7 @@ pub(super) async fn charge_target(
     charge: ChargeId,
 ) -> Result<Option<ChargeTarget>, sqlx::Error> {
     let row = sqlx::query!(
-        "select c.book_id, i.hold_id, c.checkout_id, c.result_id, c.sku
+        "select c.book_id, i.hold_id, c.checkout_id, c.result_id, c.sku, i.dispute_decision_s
          from charge c
          join checkout_item i on i.slot = c.slot and i.book_id = c.book_id
                              and i.checkout_id = c.checkout_id and i.item = c.item
@@ -174,6 +184,7 @@ pub(super) async fn charge_target(
         checkout: CheckoutId(row.checkout_id),
         result_id: row.result_id,
         sku: row.sku,
+        dispute_decision_s: row.dispute_decision_s,
     }))
 }
 
@@ -185,12 +196,14 @@ pub struct CheckoutSummary {
     pub total: Amount,
     pub created_at: DateTime<Utc>,
     pub canceled_at: Option<DateTime<Utc>>,
-    /// Units of all items, and how many of them are captured or released.
+    /// Whether anything is on hold.
     pub open: bool,
-    pub charged: Amount,
+    pub captured: Amount,
+    pub reversed: Amount,
 }
 
-/// An account's checkouts, newest first: UUIDv7 sorts by time.
+/// An account's checkouts, newest first: UUIDv7 sorts by time. Of each the holds are added up, a
+/// thousand at most, and not the charges, of which there may be any number.
 pub(super) async fn list(
     pool: &PgPool,
     account: BookId,
@@ -199,18 +212,22 @@ pub(super) async fn list(
 ) -> Result<Vec<CheckoutSummary>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select c.checkout_id, c.max_total, c.total, c.created_at, c.canceled_at,
-                  exists (select 1 from checkout_item i
-                          where i.slot = c.slot and i.book_id = c.book_id
-                            and i.checkout_id = c.checkout_id and i.settled < i.quantity) as "open!",
-                  (select coalesce(sum(g.amount - g.reversed), 0)::bigint from charge g
-                   where g.slot = c.slot and g.book_id = c.book_id
-                     and g.checkout_id = c.checkout_id) as "charged!"
-           from checkout c
-           where c.slot = $1 and c.book_id = $2 and ($3::uuid is null or c.checkout_id < $3)
-           order by c.checkout_id desc limit $4"#,
+                  i.open as "open!", i.captured as "captured!", i.reversed as "reversed!"
+           from (
+             select * from checkout where slot = $1 and book_id = $2 and checkout_id < $3
+             order by checkout_id desc limit $4) c
+           cross join lateral (
+             select bool_or(i.settled < i.quantity) as open,
+                    sum(h.captured)::bigint as captured, sum(h.reversed)::bigint as reversed
+             from checkout_item i
+             cross join lateral (
+               select captured, reversed from hold
+               where slot = i.slot and hold_id = i.hold_id limit 1) h
+             where i.slot = c.slot and i.checkout_id = c.checkout_id) i
+           order by c.checkout_id desc"#,
         account.slot().sql(),
         account.0,
-        before.map(|id| id.0),
+        before.map_or(Uuid::max(), |id| id.0),
         limit
     )
     .fetch_all(pool)
@@ -222,7 +239,8 @@ pub(super) async fn list(
         created_at: row.created_at,
         canceled_at: row.canceled_at,
         open: row.open,
-        charged: amount(row.charged),
+        captured: amount(row.captured),
+        reversed: amount(row.reversed),
     });
     Ok(rows.collect())
 }

@@ -1,7 +1,7 @@
 //! What receipts say.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ground::{BookId, ChargeId, CheckoutId};
@@ -28,7 +28,7 @@ pub(in crate::checkout) struct ReceiptRow {
 }
 
 pub(in crate::checkout) async fn result(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     checkout: CheckoutId,
     result_id: &str,
@@ -51,13 +51,13 @@ pub(in crate::checkout) async fn result(
         checkout.0,
         result_id
     )
-    .fetch_optional(pool)
+    .fetch_optional(tx)
     .await
 }
 
 /// The result that a charge is for.
 pub(in crate::checkout) async fn charged_result(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charge: ChargeId,
 ) -> Result<Option<(CheckoutId, String)>, sqlx::Error> {
@@ -68,7 +68,7 @@ pub(in crate::checkout) async fn charged_result(
         account.0,
         charge.0
     )
-    .fetch_optional(pool)
+    .fetch_optional(tx)
     .await?;
     Ok(row.map(|row| (CheckoutId(row.checkout_id), row.result_id)))
 }
@@ -83,7 +83,7 @@ pub(in crate::checkout) struct Moved {
 
 /// What some transactions moved, in order. They are found by what they belong to.
 pub(in crate::checkout) async fn moved(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     subjects: &[Uuid],
     transactions: &[Uuid],
@@ -102,6 +102,6 @@ pub(in crate::checkout) async fn moved(
         subjects,
         transactions
     )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await
 }

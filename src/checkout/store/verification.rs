@@ -191,38 +191,24 @@ pub(in crate::checkout) async fn end(
     Ok(())
 }
 
-/// The calls about the results of a checkout, by result and then in order: all those about one result,
-/// or of each the last one.
+/// The calls about a result, in order.
 pub(in crate::checkout) async fn calls(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     checkout: CheckoutId,
-    only: Option<&str>,
-) -> Result<Vec<(String, CallView)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select c.result_id, c.attempt, c.called_at, c.ended_at, c.status, c.fault
-         from verification_call c
-         join verification q on q.slot = c.slot and q.book_id = c.book_id
-           and q.checkout_id = c.checkout_id and q.result_id = c.result_id
-         where c.slot = $1 and c.book_id = $2 and c.checkout_id = $3
-           and case when $4::text is null then c.attempt = q.attempts else c.result_id = $4 end
-         order by c.result_id, c.attempt",
+    result_id: &str,
+) -> Result<Vec<CallView>, sqlx::Error> {
+    sqlx::query_as!(
+        CallView,
+        "select attempt, called_at, ended_at, status, fault as unknown
+         from verification_call
+         where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4
+         order by attempt",
         account.slot().sql(),
         account.0,
         checkout.0,
-        only
+        result_id
     )
-    .fetch_all(pool)
-    .await?;
-    let calls = rows.into_iter().map(|row| {
-        let call = CallView {
-            attempt: row.attempt,
-            called_at: row.called_at,
-            ended_at: row.ended_at,
-            status: row.status,
-            unknown: row.fault,
-        };
-        (row.result_id, call)
-    });
-    Ok(calls.collect())
+    .fetch_all(tx)
+    .await
 }

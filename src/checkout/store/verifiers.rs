@@ -58,8 +58,8 @@ pub(in crate::checkout) async fn list(
     let rows = sqlx::query_as!(
         Row,
         "select verifier_id, url, created_at, previous_until, failures, rest_until from verifier
-         where $1::uuid is null or verifier_id > $1 order by verifier_id limit $2",
-        after.map(|id| id.0),
+         where verifier_id > $1 order by verifier_id limit $2",
+        after.map_or(Uuid::nil(), |id| id.0),
         limit
     )
     .fetch_all(pool)

@@ -16,7 +16,10 @@ use super::{ChargeState, CheckoutSummary, Item, ResultState};
 
 pub use dispute::{DisputeState, DisputeView};
 
-pub(super) use read::{charge, charges, checkout, reversals};
+pub(super) use read::{charge, charges, checkout, result, results, reversals};
+
+/// How many results a checkout is shown with.
+const RESULTS_SHOWN: usize = 100;
 
 /// A checkout: its items, and once there are any, its results.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -32,7 +35,10 @@ pub struct CheckoutView {
     pub released: Amount,
     pub reversed: Amount,
     pub items: Vec<ItemView>,
+    /// The first 100 by their ids, without their evidence.
     pub results: Vec<ResultView>,
+    /// Whether there are more than are shown here.
+    pub has_more_results: bool,
     pub created_at: DateTime<Utc>,
     pub canceled_at: Option<DateTime<Utc>>,
 }
@@ -66,8 +72,10 @@ pub struct ResultView {
     pub sku: String,
     pub quantity: i64,
     pub status: ResultState,
-    #[schema(value_type = Value)]
-    pub evidence: serde_json::Value,
+    /// Left out of a checkout that shows its results: each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    pub evidence: Option<serde_json::Value>,
     /// SHA-256 of the evidence as JSON without spaces and with sorted keys.
     pub evidence_sha256: String,
     pub submitted_at: DateTime<Utc>,
@@ -190,6 +198,7 @@ impl CheckoutView {
             reversed: Amount::ZERO,
             items: new.items.iter().map(ItemView::opened).collect(),
             results: Vec::new(),
+            has_more_results: false,
             created_at: new.created_at,
             canceled_at: None,
         }
@@ -225,7 +234,7 @@ impl ResultView {
             sku: item.sku.clone(),
             quantity: new.quantity,
             status: ResultState::Verifying,
-            evidence: new.evidence.clone(),
+            evidence: Some(new.evidence.clone()),
             evidence_sha256: hex::encode(new.evidence_hash),
             submitted_at: new.submitted_at,
             verify_by: new.verify_by,
@@ -284,12 +293,17 @@ impl ReversalView {
 impl CheckoutSummary {
     /// `open`, `completed` or `released`.
     pub fn status(&self) -> &'static str {
-        status(self.open, self.charged)
+        status(self.open, self.captured)
+    }
+
+    /// What was charged and not reversed.
+    pub fn charged(&self) -> Amount {
+        self.captured.saturating_sub(self.reversed)
     }
 }
 
-fn status(open: bool, charged: Amount) -> &'static str {
-    match (open, charged.is_zero()) {
+fn status(open: bool, captured: Amount) -> &'static str {
+    match (open, captured.is_zero()) {
         (true, _) => "open",
         (false, false) => "completed",
         (false, true) => "released",

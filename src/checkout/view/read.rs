@@ -1,17 +1,17 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
-use crate::checkout::store::{amount, detail, verification};
+use crate::checkout::store::{amount, detail, one_moment, results};
 use crate::checkout::{ChargeFacts, ChargeRow, OpenDispute};
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, DisputeId, LotId, ReversalId, TransactionId,
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, KeyId, LotId, ReversalId, TransactionId,
 };
 
 use super::{
-    ChargeView, CheckoutView, DisputeState, DisputeView, ItemView, LotDraw, ResultState,
-    ResultView, ReversalView, status,
+    CallView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView, LotDraw,
+    RESULTS_SHOWN, ResultState, ResultView, ReversalView, status,
 };
 
 /// A checkout as it stands.
@@ -20,17 +20,15 @@ pub(in crate::checkout) async fn checkout(
     account: BookId,
     id: CheckoutId,
 ) -> Result<Option<CheckoutView>, sqlx::Error> {
-    let Some(row) = detail::checkout(pool, account, id).await? else { return Ok(None) };
-    let items: Vec<ItemView> =
-        detail::items(pool, account, id).await?.into_iter().map(ItemView::from).collect();
-    let results = detail::results(pool, account, id).await?;
-    let calls = verification::calls(pool, account, id, None).await?;
-    let mut calls: HashMap<_, _> = calls.into_iter().collect();
-    let result = |row| {
-        let mut view = result_view(row)?;
-        view.last_call = calls.remove(&view.result_id);
-        Some(view)
-    };
+    let mut tx = one_moment(pool).await?;
+    let Some(row) = detail::checkout(&mut tx, account, id).await? else { return Ok(None) };
+    let items = detail::items(&mut tx, account, id).await?;
+    let items: Vec<ItemView> = items.into_iter().map(ItemView::from).collect();
+    let one_too_many = i64::try_from(RESULTS_SHOWN).unwrap_or(i64::MAX).saturating_add(1);
+    let mut shown = results::page(&mut tx, account, id, "", one_too_many, false).await?;
+    tx.commit().await?;
+    let has_more_results = shown.len() > RESULTS_SHOWN;
+    shown.truncate(RESULTS_SHOWN);
     let sum =
         |part: fn(&ItemView) -> Amount| Amount::sum(items.iter().map(part)).unwrap_or_default();
     let (held, captured) = (sum(|i| i.held), sum(|i| i.captured));
@@ -44,11 +42,37 @@ pub(in crate::checkout) async fn checkout(
         captured,
         released: sum(|i| i.released),
         reversed: sum(|i| i.reversed),
-        results: results.into_iter().filter_map(result).collect(),
+        results: shown.into_iter().filter_map(result_view).collect(),
+        has_more_results,
         items,
         created_at: row.created_at,
         canceled_at: row.canceled_at,
     }))
+}
+
+/// Results of a checkout, by their ids, with their evidence.
+pub(in crate::checkout) async fn results(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ResultView>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let rows = results::page(&mut connection, account, checkout, after, limit, true).await?;
+    Ok(rows.into_iter().filter_map(result_view).collect())
+}
+
+/// One result, with its evidence.
+pub(in crate::checkout) async fn result(
+    pool: &PgPool,
+    account: BookId,
+    checkout: CheckoutId,
+    result_id: &str,
+) -> Result<Option<ResultView>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let row = results::one(&mut connection, account, checkout, result_id).await?;
+    Ok(row.and_then(result_view))
 }
 
 impl From<detail::ItemRow> for ItemView {
@@ -73,7 +97,14 @@ impl From<detail::ItemRow> for ItemView {
     }
 }
 
-fn result_view(row: detail::ResultRow) -> Option<ResultView> {
+fn result_view(row: results::ResultRow) -> Option<ResultView> {
+    let last_call = row.attempt.zip(row.called_at).map(|(attempt, called_at)| CallView {
+        attempt,
+        called_at,
+        ended_at: row.ended_at,
+        status: row.status,
+        unknown: row.fault,
+    });
     Some(ResultView {
         result_id: row.result_id,
         item: row.item,
@@ -87,7 +118,7 @@ fn result_view(row: detail::ResultRow) -> Option<ResultView> {
         accepted: row.accepted,
         verdict: row.verdict,
         charge_id: row.charge_id.map(ChargeId),
-        last_call: None,
+        last_call,
     })
 }
 
@@ -102,18 +133,18 @@ impl From<detail::ReversalRow> for ReversalView {
             reversed_at: row.reversed_at,
             dispute_id: row.dispute_id.map(DisputeId),
             remaining: None,
-            reversed_by: None,
+            reversed_by: row.reversed_by.map(KeyId),
         }
     }
 }
 
 /// The reversals of a charge, oldest first.
 pub(in crate::checkout) async fn reversals(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     charge: ChargeId,
 ) -> Result<Vec<ReversalView>, sqlx::Error> {
-    let rows = detail::reversals(pool, account, &[charge.0]).await?;
+    let rows = detail::reversals(tx, account, &[charge.0]).await?;
     Ok(rows.into_iter().map(ReversalView::from).collect())
 }
 
@@ -124,8 +155,11 @@ pub(in crate::checkout) async fn charge(
     id: ChargeId,
     at: DateTime<Utc>,
 ) -> Result<Option<ChargeView>, sqlx::Error> {
-    let rows = detail::charges(pool, account, Some(id), None, 1).await?;
-    Ok(charge_views(pool, account, rows, at).await?.pop())
+    let mut tx = one_moment(pool).await?;
+    let row = detail::charge(&mut tx, account, id).await?;
+    let views = charge_views(&mut tx, account, row.into_iter().collect(), at).await?;
+    tx.commit().await?;
+    Ok(views.into_iter().next())
 }
 
 /// Charges, newest first.
@@ -136,19 +170,22 @@ pub(in crate::checkout) async fn charges(
     limit: i64,
     at: DateTime<Utc>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
-    let rows = detail::charges(pool, account, None, before, limit).await?;
-    charge_views(pool, account, rows, at).await
+    let mut tx = one_moment(pool).await?;
+    let rows = detail::charges(&mut tx, account, before, limit).await?;
+    let views = charge_views(&mut tx, account, rows, at).await?;
+    tx.commit().await?;
+    Ok(views)
 }
 
 async fn charge_views(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     account: BookId,
     rows: Vec<ChargeRow>,
     at: DateTime<Utc>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
     let ids: Vec<_> = rows.iter().map(|row| row.charge_id).collect();
     let mut lots: HashMap<_, Vec<LotDraw>> = HashMap::new();
-    for lot in detail::charge_lots(pool, account, &ids).await? {
+    for lot in detail::charge_lots(&mut *tx, account, &ids).await? {
         lots.entry(lot.charge_id).or_default().push(LotDraw {
             lot_id: LotId(lot.lot_id),
             category: if lot.paid { "paid" } else { "promotional" }.to_owned(),
@@ -156,11 +193,11 @@ async fn charge_views(
         });
     }
     let mut reversals: HashMap<_, Vec<ReversalView>> = HashMap::new();
-    for row in detail::reversals(pool, account, &ids).await? {
+    for row in detail::reversals(&mut *tx, account, &ids).await? {
         reversals.entry(row.charge_id).or_default().push(row.into());
     }
     let mut disputes: HashMap<_, Vec<detail::DisputeRow>> = HashMap::new();
-    for row in detail::disputes(pool, account, &ids).await? {
+    for row in detail::disputes(tx, account, &ids).await? {
         disputes.entry(row.charge_id).or_default().push(row);
     }
     let view = |row: ChargeRow| {
@@ -186,7 +223,6 @@ fn charge_view(
         ChargeFacts {
             amount: amount(row.amount),
             reversed: amount(row.reversed),
-            captured_at: row.captured_at,
             final_at: row.final_at,
             dispute: open.map(|&DisputeView { dispute_id: id, amount, decide_by, .. }| {
                 OpenDispute { id, amount, decide_by }

@@ -40,9 +40,9 @@ checkouts as (
   select slot, book_id, checkout_id, key_id, $10 * 10, $10, recorded_at from row_of),
 items as (
   insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version, quantity,
-    unit_price, deliver_by, verification_deadline_s, dispute_window_s)
+    unit_price, deliver_by, verification_deadline_s, dispute_window_s, dispute_decision_s)
   select slot, book_id, checkout_id, 1, hold_id, $11, 1, 1, $10, recorded_at + interval '1 day',
-         86400, 86400
+         86400, 86400, 86400
   from row_of),
 outcomes as (
   insert into outcome (slot, book_id, command, fingerprint, accepted, recorded_at, body)

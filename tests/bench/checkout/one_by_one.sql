@@ -61,9 +61,10 @@ begin
   insert into checkout (slot, book_id, checkout_id, key_id, max_total, total, created_at)
   values (p_slot, p_book, p_checkout, p_key, p_price * 10, p_price, at);
   insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version, quantity,
-    unit_price, deliver_by, verification_deadline_s, dispute_window_s)
+    unit_price, deliver_by, verification_deadline_s, dispute_window_s,
+    dispute_decision_s)
   values (p_slot, p_book, p_checkout, 1, p_hold, p_sku, 1, 1, p_price, at + interval '1 day',
-    86400, 86400);
+    86400, 86400, 86400);
   insert into outcome (slot, book_id, command, fingerprint, accepted, recorded_at, body)
   values (p_slot, p_book, p_command, p_fingerprint, true, at, p_body);
   insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at)

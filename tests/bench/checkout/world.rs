@@ -121,6 +121,7 @@ async fn list_sku(checkouts: &Checkouts) {
         delivery_deadline_s: 86_400,
         verification_deadline_s: 86_400,
         dispute_window_s: 86_400,
+        dispute_decision_s: 86_400,
         active: true,
     };
     checkouts.list_sku(SKU, &terms).await.expect("is listed");

@@ -1,6 +1,6 @@
 //! Disputes: the buyer objects, a verifier or the operator decides, and silence is for the buyer.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{Answer, Api, Customer};
@@ -211,6 +211,72 @@ fn a_disputed_charge_is_not_final_and_silence_is_for_the_buyer() {
         assert_eq!(api.credits(&customer).await["available"], "20.50");
         let again = decide(&api, &verifier, &left["dispute_id"], "k3", "upheld").await;
         again.problem(409, "dispute_decided");
+        assert!(api.finance.check().await.unwrap().passed());
+    });
+}
+
+#[test]
+fn what_is_not_disputed_is_final_all_the_same() {
+    run(|db| async move {
+        let api = Api::start(db).await;
+        api.list("lead", "2.00").await;
+        let customer = api.signup(json!([])).await;
+        let charges = charged(&api, &customer, "c", 1).await;
+        let charge = charges[0].as_str();
+        api.clock.advance(TimeDelta::hours(24) - TimeDelta::minutes(1));
+        let begun = dispute(&api, &customer.key, charge, "d1", Some("0.000001")).await.json(201);
+        api.clock.advance(TimeDelta::minutes(1));
+        for (once, body) in [
+            ("r1", json!({"reason": "all of it"})),
+            ("r2", json!({"reason": "the rest", "amount": "1.999999"})),
+            ("r3", json!({"reason": "a part", "amount": "0.000001"})),
+        ] {
+            let refused = reverse(&api, &api.operator, charge, once, body).await;
+            refused.problem(409, "charge_final");
+        }
+        assert_eq!(read(&api, &customer, charge).await["status"], "disputed");
+        decide(&api, &api.operator, &begun["dispute_id"], "k1", "upheld").await.json(200);
+        let view = read(&api, &customer, charge).await;
+        assert_eq!([&view["status"], &view["reversed"]], ["final", "0.000001"]);
+        assert!(api.finance.check().await.unwrap().passed());
+    });
+}
+
+/// However short the time to dispute, whoever decides has a time of its own, and the one that was sold.
+#[test]
+fn a_decision_has_its_own_time() {
+    run(|db| async move {
+        let api = Api::start(db).await;
+        let path = "/api/v1/admin/catalog/lead";
+        let mut terms = json!({
+            "title": "A lead", "unit": "lead", "unit_price": "2.00", "criteria": {},
+            "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
+            "dispute_window_seconds": 60,
+        });
+        let listed = api.put(path, &api.operator, terms.clone()).await.json(200);
+        assert_eq!(listed["dispute_decision_seconds"], 604_800, "a week unless said otherwise");
+        let customer = api.signup(json!([])).await;
+        let charges = charged(&api, &customer, "c", 1).await;
+        terms["dispute_decision_seconds"] = json!(3599);
+        let short = api.put(path, &api.operator, terms.clone()).await;
+        assert_eq!(short.problem(422, "validation_failed")["field"], "dispute_decision_seconds");
+        terms["dispute_decision_seconds"] = json!(3600);
+        let listed = api.put(path, &api.operator, terms).await.json(200);
+        assert_eq!(
+            (&listed["version"], &listed["dispute_decision_seconds"]),
+            (&json!(2), &json!(3600))
+        );
+        let later = charged(&api, &customer, "e", 1).await;
+        for (charge, seconds) in [(&charges[0], 604_800), (&later[0], 3600)] {
+            let begun = dispute(&api, &customer.key, charge, charge, None).await.json(201);
+            let time = |name: &str| begun[name].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+            let given = time("decide_by") - time("disputed_at");
+            assert_eq!(given, TimeDelta::seconds(seconds));
+        }
+        api.clock.advance(TimeDelta::hours(1));
+        assert_eq!(api.sweeper.step().await.unwrap(), 1, "the second was not decided");
+        assert_eq!(read(&api, &customer, &charges[0]).await["status"], "disputed");
+        assert_eq!(read(&api, &customer, &later[0]).await["status"], "reversed");
         assert!(api.finance.check().await.unwrap().passed());
     });
 }

@@ -33,6 +33,8 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (get(), CHECKOUT.to_owned(), CUSTOMER | OPERATOR),
         (post(), format!("{CHECKOUT}/cancel"), CUSTOMER),
         (post(), format!("{CHECKOUT}/results"), FULFILLER | OPERATOR),
+        (get(), format!("{CHECKOUT}/results"), CUSTOMER | OPERATOR),
+        (get(), format!("{CHECKOUT}/results/r1"), CUSTOMER | OPERATOR),
         (post(), format!("{CHECKOUT}/results/r1/verdict"), VERIFIER | OPERATOR),
         (get(), "/api/v1/charges".to_owned(), CUSTOMER),
         (get(), CHARGE.to_owned(), CUSTOMER | OPERATOR),

@@ -8,6 +8,7 @@ mod documents;
 mod evidence;
 mod expiry;
 mod keys;
+mod lists;
 mod money;
 mod past;
 mod quotes;
@@ -269,12 +270,12 @@ impl Api {
         answer["api_key"].as_str().unwrap().to_owned()
     }
 
-    /// Lists a SKU with an hour for each deadline and a day for disputes.
+    /// Lists a SKU with an hour for each deadline, a day for disputes and two hours to decide one.
     pub async fn list(&self, sku: &str, price: &str) {
         let body = json!({
             "title": sku, "unit": "piece", "unit_price": price, "criteria": {"text": "complete"},
             "delivery_deadline_seconds": 3600, "verification_deadline_seconds": 3600,
-            "dispute_window_seconds": 86400,
+            "dispute_window_seconds": 86400, "dispute_decision_seconds": 7200,
         });
         self.put(&format!("/api/v1/admin/catalog/{sku}"), &self.operator, body).await.json(200);
     }

@@ -29,6 +29,12 @@ async fn submit(api: &Api, checkout: &str, once: &str, results: Value) -> Answer
     api.post_once(&path, &api.operator, once, json!({ "results": results })).await
 }
 
+/// A page of the results of a checkout, with their evidence.
+async fn page(api: &Api, customer: &Customer, checkout: &str, query: &str) -> Value {
+    let path = format!("/api/v1/checkouts/{checkout}/results?{query}");
+    api.get(&path, &customer.key).await.json(200)
+}
+
 async fn read(api: &Api, customer: &Customer, checkout: &str) -> Value {
     api.get(&format!("/api/v1/checkouts/{checkout}"), &customer.key).await.json(200)
 }
@@ -64,9 +70,13 @@ fn evidence_that_misses_the_schema_is_rejected_at_once() {
         assert_eq!(verdict["mismatches"][0]["path"], "/email");
         let checkout = read(&api, &customer, &id).await;
         assert_eq!((&checkout["held"], &checkout["released"]), (&json!("4.00"), &json!("3.00")));
-        let recorded = checkout["results"].as_array().unwrap();
-        let recorded = recorded.iter().find(|result| result["result_id"] == "bad").unwrap();
-        assert_eq!(recorded, states[1], "what is answered is what is recorded");
+        let recorded = page(&api, &customer, &id, "limit=1").await;
+        assert_eq!(&recorded["data"][0], states[1], "what is answered is what is recorded");
+        let one = format!("/api/v1/checkouts/{id}/results/bad");
+        assert_eq!(&api.get(&one, &customer.key).await.json(200), states[1]);
+        let mut without_evidence = states[1].clone();
+        without_evidence.as_object_mut().unwrap().remove("evidence").unwrap();
+        assert_eq!(checkout["results"][0], without_evidence);
         // It has its verdict; nobody gives it another.
         let late = api.judge(&api.operator, &id, "bad", json!({"verdict": "accepted"})).await;
         late.problem(409, "already_decided");
@@ -174,8 +184,32 @@ fn a_checkout_takes_a_thousand_results() {
             submit(&api, &id, &format!("k{part}"), json!(results)).await.json(201);
         }
         let checkout = read(&api, &customer, &id).await;
-        assert_eq!(checkout["results"].as_array().unwrap().len(), 1000);
         assert_eq!(checkout["items"][0]["closed"], true);
+        assert_eq!(checkout["has_more_results"], true);
+        let shown = checkout["results"].as_array().unwrap();
+        assert_eq!(shown.len(), 100, "and the others are read in pages");
+        assert!(shown.iter().all(|result| result.get("evidence").is_none()));
+        let (mut ids, mut after) = (Vec::new(), String::new());
+        loop {
+            let next = page(&api, &customer, &id, &format!("limit=100{after}")).await;
+            let results = next["data"].as_array().unwrap();
+            assert!(results.iter().all(|result| result["evidence"]["n"].is_u64()));
+            ids.extend(results.iter().map(|result| result["result_id"].clone()));
+            let Some(cursor) = next["next_cursor"].as_str() else { break };
+            after = format!("&after={cursor}");
+        }
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
+        assert_eq!(ids.len(), 1000);
+        assert!(shown.iter().map(|result| &result["result_id"]).eq(&ids[..100]));
+        assert_eq!(page(&api, &customer, &id, "").await["data"].as_array().unwrap().len(), 20);
+        let stranger = api.signup(json!([])).await;
+        for path in ["results", "results/0-0"] {
+            let path = format!("/api/v1/checkouts/{id}/{path}");
+            api.get(&path, &api.operator).await.json(200);
+            api.get(&path, &stranger.key).await.problem(404, "not_found");
+        }
+        let path = format!("/api/v1/checkouts/{id}/results/none");
+        api.get(&path, &customer.key).await.problem(404, "not_found");
         assert!(api.finance.check().await.unwrap().passed());
     });
 }

@@ -54,6 +54,8 @@ pub fn row(world: &World, name: &str) -> Row {
             (CUSTOMER, Some(json!({"from_seq": 1, "since": since, "to_seq": 1})))
         }
         "GET /api/v1/checkouts/{checkout_id}"
+        | "GET /api/v1/checkouts/{checkout_id}/results"
+        | "GET /api/v1/checkouts/{checkout_id}/results/{result_id}"
         | "GET /api/v1/charges/{charge_id}"
         | "GET /api/v1/charges/{charge_id}/receipt"
         | "GET /api/v1/charges/{charge_id}/reversals/{reversal_id}/receipt"
@@ -148,7 +150,8 @@ fn terms(world: &World) -> Value {
     json!({
         "title": "A lead", "unit": "lead", "unit_price": "1.00", "criteria": {"schema": {}, "text": "complete"},
         "verification": "http", "verifier_id": world.verifier, "delivery_deadline_seconds": 3600,
-        "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400, "active": true,
+        "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400,
+        "dispute_decision_seconds": 86400, "active": true,
     })
 }
 

@@ -37,9 +37,8 @@ fn values_that_cannot_be_stored() {
         let body = result(&evidence);
         let submitted = api.post_once(&path, &api.operator, "k3", body).await.json(201);
         let submitted = &submitted["results"][0];
-        let path = format!("/api/v1/checkouts/{id}");
-        let read = api.get(&path, &customer.key).await.json(200);
-        assert_eq!(&read["results"][0], submitted);
+        let path = format!("/api/v1/checkouts/{id}/results/r1");
+        assert_eq!(&api.get(&path, &customer.key).await.json(200), submitted);
         assert_eq!(submitted["evidence"], evidence);
     });
 }
@@ -55,10 +54,8 @@ fn a_negative_zero_is_one_value_everywhere() {
         let evidence = json!({"zero": -0.0, "list": [-0.0]});
         let body = result(&evidence);
         let path = format!("/api/v1/checkouts/{id}/results");
-        let submitted = api.post_once(&path, &api.operator, "k1", body).await;
-        let read = api.get(&format!("/api/v1/checkouts/{id}"), &customer.key).await.json(200);
-        let [submitted, read] =
-            [submitted.json(201), read].map(|of| of["results"][0]["evidence"].to_string());
-        assert_eq!(submitted, read);
+        let submitted = api.post_once(&path, &api.operator, "k1", body).await.json(201);
+        let read = api.get(&format!("{path}/r1"), &customer.key).await.json(200);
+        assert_eq!(submitted["results"][0]["evidence"].to_string(), read["evidence"].to_string());
     });
 }

@@ -211,9 +211,12 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
             "limit" => {
                 &["0", "-1", "101", "1.5", "1e1", "ten", "", "%00", "99999999999", "+", "0x1"]
             }
-            // A SKU is nearly any word, and the other cursors are ids or numbers.
+            // A SKU or a result's name is nearly any word, and the other cursors are ids or numbers.
             "after" if operation.path.ends_with("/catalog") => {
                 &["", "%00", "%FF", "%C3%A9", "-", "A", "a%20b", "x/y"]
+            }
+            "after" if operation.path.ends_with("/results") => {
+                &["", "%00", "%FF", "%C3%A9", "a%20b", "x/y", "%25"]
             }
             "after" => &["", "%00", "%FF", "%C3%A9", "chk_1", "99999999999999999999", "1.5"],
             "format" => &["", "xml", "CSV", "csv%00", "csv,jsonl"],

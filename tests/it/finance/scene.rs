@@ -150,6 +150,7 @@ impl Scene {
                 delivery_deadline_s: 3600,
                 verification_deadline_s: 600,
                 dispute_window_s: 86_400,
+                dispute_decision_s: 86_400,
                 active: true,
             };
             checkouts.list_sku(sku, &terms).await.unwrap();

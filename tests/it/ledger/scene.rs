@@ -76,6 +76,7 @@ impl Replica {
                 delivery_deadline_s: terms.deliver * 1800,
                 verification_deadline_s: terms.verify * 1800,
                 dispute_window_s: terms.dispute * 1800,
+                dispute_decision_s: terms.dispute * 1800,
                 active: true,
             };
             self.checkouts.list_sku(terms.sku, &listed).await.unwrap();

@@ -99,8 +99,7 @@ impl Scene {
             seen = self.checkout(checkout).await;
             let over = |result: &Value| result["status"] != "verifying";
             if seen["results"].as_array().unwrap().iter().all(over) {
-                // Items were read before results, and may be those of the moment before.
-                return self.checkout(checkout).await;
+                return seen;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

@@ -54,10 +54,13 @@ fn the_service_changes_only_the_columns_that_change() {
             ("cap_usage", "cap_id, window_start"),
             ("spender", "skus, expires_at"),
             ("checkout", "total, max_total, key_id, created_at"),
-            ("checkout_item", "quantity, unit_price, hold_id, deliver_by, dispute_window_s"),
+            (
+                "checkout_item",
+                "quantity, unit_price, hold_id, deliver_by, dispute_window_s, dispute_decision_s",
+            ),
             ("result", "quantity, item, evidence, evidence_hash, submitted_at, verify_by"),
             ("charge", "amount, quantity, unit_price, transaction_id, final_at"),
-            ("dispute", "amount, charge_id, reason, disputed_by, disputed_at, decide_by"),
+            ("dispute", "amount, charge_id, sku, reason, disputed_by, disputed_at, decide_by"),
         ] {
             for column in columns.split(", ") {
                 let sql = format!("update {table} set {column} = {column}");
