@@ -4,11 +4,11 @@
 create table verifier (
   verifier_id     uuid        not null primary key,
   url             text        not null,
-  secret          bytea       not null, -- sealed, and bound to verifier_id
+  secret          bytea,                -- sealed, and bound to verifier_id; null when its key is lost
   previous_secret bytea,                -- signs too for a while after a rotation
   previous_until  timestamptz,
   created_at      timestamptz not null,
-  failures        integer     not null default 0 check (failures >= 0), -- calls in a row without a verdict
+  failures        integer     not null default 0 check (failures >= 0), -- calls in a row that failed
   rest_until      timestamptz,          -- until then it is not called: the circuit is open
   constraint verifier_one_per_url unique (url),
   constraint verifier_previous_ends check ((previous_secret is null) = (previous_until is null))
@@ -162,24 +162,37 @@ grant update (state, accepted, verdict, decided_at, charge_id, release_transacti
   on result to bursar_service;
 
 -- Results that a verifier is to be asked about: written with the result, worked off by callers. A
--- caller claims one for a while by moving next_at, and then calls with no transaction open.
+-- caller claims one for a while by moving next_at, and then calls with no transaction open. Rows are
+-- kept as long as their result, whose trail they are.
 create table verification (
   slot        smallint    not null,
   book_id     uuid        not null,
   checkout_id uuid        not null,
   result_id   text        not null,
   verifier_id uuid        not null,
+  queued_at   timestamptz not null,
   attempts    integer     not null default 0 check (attempts >= 0),
+  -- Calls whose verdict the ledger did not take: they do not count against the verifier.
+  waived      integer     not null default 0,
   next_at     timestamptz,  -- null when there is nothing more to ask
-  primary key (slot, book_id, checkout_id, result_id)
+  -- The verification deadline of a result that nobody will be asked about any more though it is open.
+  given_up_until timestamptz,
+  primary key (slot, book_id, checkout_id, result_id),
+  constraint verification_waived_within_attempts check (waived between 0 and attempts),
+  constraint verification_given_up_ends check (given_up_until is null or next_at is null)
 ) with (fillfactor = 70);
 create index verification_due on verification (verifier_id, next_at) where next_at is not null;
+create index verification_waiting on verification (queued_at) where next_at is not null;
+create index verification_given_up on verification (given_up_until)
+  where given_up_until is not null;
 grant select on verification to bursar_service;
-grant insert (slot, book_id, checkout_id, result_id, verifier_id, next_at)
+grant insert (slot, book_id, checkout_id, result_id, verifier_id, queued_at, next_at)
   on verification to bursar_service;
-grant update (attempts, next_at) on verification to bursar_service;
+grant update (attempts, waived, next_at, given_up_until) on verification to bursar_service;
 
--- Every call, as the result's trail has it. One that never ended was cut off with its process.
+-- Every call, as the result's trail has it. One that never ended was cut off with its process. A result
+-- has at most twice as many as BURSAR_VERIFIER_ATTEMPTS says: so many that count, and as many waived.
+-- They prove how a verdict came about and are kept as long as their result; nothing prunes them.
 create table verification_call (
   slot        smallint    not null,
   book_id     uuid        not null,

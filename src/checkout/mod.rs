@@ -47,7 +47,7 @@ pub use item::{Item, ItemEvent};
 pub use quote::{CapHeadroom, QuoteLine, QuoteView};
 pub use receipt::{Receipt, ReceiptKind, ReceiptLine, ReceiptResult, ReceiptTransaction};
 pub use result::{ResultEvent, ResultFacts, ResultState};
-pub use store::{ChargeRow, CheckoutSummary, Overdue};
+pub use store::{ChargeRow, CheckoutSummary, Overdue, VerifierStanding};
 pub use sweeper::Sweeper;
 pub use verifier::{Asker, Verifier, VerifierSettings, Verifiers};
 pub use view::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::checkout::Checkouts;
+use crate::checkout::{Checkouts, Verifiers};
 use crate::events::Events;
 use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
@@ -94,6 +94,7 @@ pub fn metrics(
     checkouts: &Checkouts,
     engine: &Engine,
     events: &Events,
+    verifiers: &Verifiers,
     drift: &Drift,
     checker: &DriftChecker,
 ) -> Metrics {
@@ -101,11 +102,15 @@ pub fn metrics(
     let (facilitators, networks) =
         (topups.facilitators().clone(), topups.settings().networks.clone());
     let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
-    let events = events.clone();
+    let (events, verifiers) = (events.clone(), verifiers.clone());
     Metrics::of_process()
         .with(move || {
             let events = events.clone();
             async move { webhooks_standing(&events).await }
+        })
+        .with(move || {
+            let verifiers = verifiers.clone();
+            async move { verifiers_standing(&verifiers).await }
         })
         .with(move || {
             let topups = topups.clone();
@@ -171,6 +176,33 @@ async fn webhooks_standing(events: &Events) -> Option<Vec<Gauge>> {
             "bursar_webhook_oldest_pending_seconds",
             "How long the oldest delivery has waited",
             standing.oldest_pending_s,
+        ),
+    ])
+}
+
+async fn verifiers_standing(verifiers: &Verifiers) -> Option<Vec<Gauge>> {
+    let standing = verifiers.standing().await.ok()?;
+    let gauge = |name, help, value| Gauge { name, help, label: None, value };
+    Some(vec![
+        gauge(
+            "bursar_verifications_pending",
+            "Results that a verifier is to be asked about, for the first time or again",
+            standing.pending,
+        ),
+        gauge(
+            "bursar_verification_oldest_pending_seconds",
+            "How long the oldest of them has waited",
+            standing.oldest_pending_s,
+        ),
+        gauge(
+            "bursar_verifiers_resting",
+            "Verifiers that failed so often that they are given a rest, and have not answered since",
+            standing.resting,
+        ),
+        gauge(
+            "bursar_verifications_given_up",
+            "Open results that no verifier is asked about any more",
+            standing.given_up,
         ),
     ])
 }

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use crate::accounts::{self, Accounts};
-use crate::checkout::{Asker, Checkouts};
+use crate::checkout::{Asker, CheckoutError, Checkouts};
 use crate::config::{BaseUrl, Facilitator, ResolveSettings, Settings};
 use crate::db;
 use crate::db::managed::{ManagedError, ManagedPostgres};
@@ -35,7 +35,7 @@ use super::workers::{Tools, Workers};
 /// How long a pool may take to close, when only reports are still running.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How many connections those have who send events.
+/// How many connections those have who send events and ask verifiers.
 const SENDING_CONNECTIONS: u32 = 3;
 
 /// Why the service did not start.
@@ -57,12 +57,15 @@ pub enum StartError {
     #[error("the key for secrets cannot be kept")]
     SecretKey(#[from] ManagedError),
     #[error(
-        "the secrets of webhooks cannot be read with this key: set BURSAR_SECRET_KEY to the key that \
-         they were encrypted with, or put secret.key back; if it is lost, delete the webhooks"
+        "the secrets of webhooks or verifiers cannot be read with this key: set BURSAR_SECRET_KEY to \
+         the key that they were encrypted with, or put secret.key back; if it is lost, delete the \
+         webhooks, and take their secrets from the verifiers, as the README says"
     )]
     OtherKey(#[source] CipherError),
     #[error("webhooks cannot be read")]
     Webhooks(#[source] EventError),
+    #[error("verifiers cannot be read")]
+    Verifiers(#[source] CheckoutError),
     #[error("calls to webhooks and verifiers cannot be made")]
     Caller(#[from] reqwest::Error),
     #[error("the server did not start")]
@@ -143,7 +146,11 @@ impl Service {
             error => StartError::Webhooks(error),
         })?;
         let (verifiers, asker) =
-            open_verifiers(settings, &pool, &engine, cipher, &clock, &entropy)?;
+            open_verifiers(settings, (&pool, &sending), &engine, cipher, &clock, &entropy)?;
+        verifiers.check_key().await.map_err(|error| match error {
+            CheckoutError::Secret(error) => StartError::OtherKey(error),
+            error => StartError::Verifiers(error),
+        })?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
         let workers = Workers::start(Tools {
@@ -167,7 +174,9 @@ impl Service {
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(&topups, &checkouts, &engine, &events, &drift, &checker),
+            metrics: gauges::metrics(
+                &topups, &checkouts, &engine, &events, &verifiers, &drift, &checker,
+            ),
             accounts,
             checkouts,
             topups: topups.clone(),

@@ -12,10 +12,10 @@ use crate::outbound::Caller;
 
 use super::service::StartError;
 
-/// Opens the verifiers and the worker that asks them.
+/// Opens the verifiers, on the connections of the API, and the worker that asks them, on its own.
 pub(super) fn open_verifiers(
     settings: &Settings,
-    pool: &PgPool,
+    (pool, own_pool): (&PgPool, &PgPool),
     engine: &Engine,
     cipher: Option<Arc<SecretCipher>>,
     clock: &Arc<dyn Clock>,
@@ -27,5 +27,6 @@ pub(super) fn open_verifiers(
     let (pool, engine) = (pool.clone(), engine.clone());
     let verifiers = Verifiers::new(pool, engine, clock.clone(), entropy.clone(), caller, cipher);
     let settings = VerifierSettings { timeout, backoff, attempts_max, failures_max, rest };
-    Ok((verifiers.clone(), Asker::new(verifiers, settings)))
+    let asker = Asker::new(verifiers.on(own_pool.clone()), settings);
+    Ok((verifiers, asker))
 }

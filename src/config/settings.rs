@@ -230,7 +230,7 @@ pub struct CallSettings {
     pub backoff: Duration,
     /// After how many calls a result is not asked about any more.
     pub attempts_max: i32,
-    /// After how many calls in a row without a verdict the verifier is given a rest.
+    /// After how many failed calls in a row the verifier is given a rest.
     pub failures_max: i32,
     /// How long that is.
     pub rest: Duration,

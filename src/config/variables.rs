@@ -259,13 +259,13 @@ variables! {
         "Milliseconds that a verifier may take to answer.",
         "a whole number from 100 to 60000", Value("10000"));
     VERIFIER_BACKOFF_MS = open("BURSAR_VERIFIER_BACKOFF_MS",
-        "Milliseconds until a verifier that gave no verdict is asked again; the pause doubles each time, up to an hour, until the verification deadline.",
+        "Milliseconds until a verifier that gave no verdict is asked again; the pause doubles each time, up to an hour and to half of the time left until the verification deadline.",
         "a whole number from 10 to 600000", Value("2000"));
     VERIFIER_ATTEMPTS = open("BURSAR_VERIFIER_ATTEMPTS",
         "Calls after which a verifier is not asked about a result any more.",
         "a whole number from 1 to 50", Value("20"));
     VERIFIER_FAILURES = open("BURSAR_VERIFIER_FAILURES",
-        "Calls in a row without a verdict after which a verifier is given a rest; then a single call tries it.",
+        "Calls in a row that failed (no answer, or status 429 or 5xx) after which a verifier is given a rest; then a single call tries it.",
         "a whole number from 1 to 1000", Value("5"));
     VERIFIER_REST_MS = open("BURSAR_VERIFIER_REST_MS",
         "Milliseconds of that rest.",

@@ -38,7 +38,8 @@ pub struct VerifierAnswer {
 /// SKUs with the verification `http` name it: it is then sent every result of theirs that meets the
 /// schema, signed as Standard Webhooks has it, until it answers with a verdict or the verification
 /// deadline passes. A URL that is registered already gets a new secret; the one before it signs too for
-/// 24 hours. The secret is shown this once.
+/// 24 hours, and while it does, another new secret takes the place of the new one only. What waits for
+/// the verifier is asked at once. The secret is shown this once.
 #[utoipa::path(
     tag = "admin",
     security(("api_key" = [])),
@@ -63,8 +64,8 @@ pub async fn register_verifier(
 
 /// The verifiers
 ///
-/// Oldest first, each with how its calls have gone: after too many in a row without a verdict it is
-/// given a rest, and then asked about a single result.
+/// Oldest first, each with how its calls have gone: after too many in a row that failed it is given a
+/// rest, and then asked about a single result.
 #[utoipa::path(
     tag = "admin",
     security(("api_key" = [])),

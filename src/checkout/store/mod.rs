@@ -23,6 +23,7 @@ use crate::checkout::delivery::KnownItem;
 use crate::ground::{Amount, BookId, ChargeId, CheckoutId, HoldId, VerifierId};
 
 pub use detail::ChargeRow;
+pub use verifiers::VerifierStanding;
 
 /// Amounts in tables are never negative: a CHECK holds it.
 pub(super) fn amount(micros: i64) -> Amount {

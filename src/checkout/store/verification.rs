@@ -4,19 +4,32 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
-use crate::checkout::Criteria;
 use crate::checkout::annex::CheckoutRows;
 use crate::checkout::view::CallView;
-use crate::ground::{Amount, BookId, CheckoutId, HoldId, VerifierId};
+use crate::checkout::{CheckoutError, Criteria};
+use crate::ground::{Amount, BookId, CheckoutId, CipherError, HoldId, VerifierId};
+use crate::outbound::SigningSecret;
 
+use super::verifiers::{self, Sealed};
 use super::{KnownResult, amount};
+
+/// What one verifier is asked, and how.
+pub(in crate::checkout) struct Round {
+    pub(in crate::checkout) verifier: VerifierId,
+    pub(in crate::checkout) url: String,
+    pub(in crate::checkout) secrets: Vec<SigningSecret>,
+    pub(in crate::checkout) claimed: Vec<Claimed>,
+}
 
 /// A result that this process asks about until its lease ends.
 pub(in crate::checkout) struct Claimed {
     pub(in crate::checkout) account: BookId,
     pub(in crate::checkout) checkout: CheckoutId,
     pub(in crate::checkout) result_id: String,
+    /// The number of the call.
     pub(in crate::checkout) attempt: i32,
+    /// How many of the calls before it do not count.
+    pub(in crate::checkout) waived: i32,
     pub(in crate::checkout) known: KnownResult,
     pub(in crate::checkout) sku_version: i32,
     pub(in crate::checkout) unit: String,
@@ -46,15 +59,22 @@ pub(in crate::checkout) struct Ended<'a> {
     pub(in crate::checkout) fault: Option<&'a str>,
     /// When to ask again; never when there is none.
     pub(in crate::checkout) again_at: Option<DateTime<Utc>>,
+    /// Whether the call does not count, because the verifier did what it should.
+    pub(in crate::checkout) waived: bool,
+    /// Whether the result stays open with nobody being asked.
+    pub(in crate::checkout) given_up: bool,
 }
 
 /// Writes down whom to ask about the results of a batch.
 pub(super) async fn insert(tx: &mut PgConnection, rows: &CheckoutRows) -> Result<(), sqlx::Error> {
     let new = &rows.asks;
     sqlx::query!(
-        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, next_at)
-         select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[],
-                              $6::timestamptz[])",
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, queued_at,
+           next_at)
+         select slot, book_id, checkout_id, result_id, verifier_id, at, at
+         from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[],
+                     $6::timestamptz[])
+           as n(slot, book_id, checkout_id, result_id, verifier_id, at)",
         &new.iter().map(|((book, ..), ..)| book.slot().sql()).collect::<Vec<_>>(),
         &new.iter().map(|((book, ..), ..)| book.0).collect::<Vec<_>>(),
         &new.iter().map(|((_, checkout, _), ..)| checkout.0).collect::<Vec<_>>(),
@@ -69,37 +89,28 @@ pub(super) async fn insert(tx: &mut PgConnection, rows: &CheckoutRows) -> Result
 
 /// Claims results to ask a verifier about, and begins the record of each call. While its circuit is
 /// open none are claimed, and once it has rested a single one: others wait for what comes of it. What
-/// has been settled meanwhile is asked no more.
+/// has been settled meanwhile is asked no more. Secrets that cannot be opened cost no attempt.
 pub(in crate::checkout) async fn claim(
     pool: &PgPool,
     verifier: VerifierId,
     lease: Lease,
-) -> Result<Vec<Claimed>, sqlx::Error> {
+    open: impl FnOnce(&Sealed) -> Result<Vec<SigningSecret>, CipherError>,
+) -> Result<Option<Round>, CheckoutError> {
     let mut tx = pool.begin().await?;
     // Claims of one verifier come one after the other, so that there is one probe.
-    let standing = sqlx::query!(
-        "select failures, rest_until from verifier where verifier_id = $1 for no key update",
-        verifier.0
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if standing.rest_until.is_some_and(|until| until > lease.at) {
-        return Ok(Vec::new());
-    }
+    let Some(standing) = verifiers::lock(&mut tx, verifier, lease.at).await? else {
+        return Ok(None);
+    };
+    let secrets = open(&standing.sealed)?;
     let probing = standing.failures >= lease.failures_max;
     let limit = if probing { 1 } else { lease.limit };
     let claimed = take(&mut tx, verifier, Lease { limit, ..lease }).await?;
     if probing && !claimed.is_empty() {
-        sqlx::query!(
-            "update verifier set rest_until = $2 where verifier_id = $1",
-            verifier.0,
-            lease.end
-        )
-        .execute(&mut *tx)
-        .await?;
+        verifiers::rest(&mut tx, verifier, lease.end).await?;
     }
     tx.commit().await?;
-    Ok(claimed)
+    let round = Round { verifier, url: standing.url, secrets, claimed };
+    Ok((!round.claimed.is_empty()).then_some(round))
 }
 
 async fn take(
@@ -109,24 +120,28 @@ async fn take(
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"with due as (
-             select q.slot, q.book_id, q.checkout_id, q.result_id,
-               r.state = 'verifying' and r.verify_by > $2 and q.attempts < $5 as asks
+             select q.slot, q.book_id, q.checkout_id, q.result_id, r.verify_by,
+               r.state = 'verifying' and r.verify_by > $2 as open,
+               q.attempts - least(q.waived, $5) < $5 as may
              from verification q
              join result r on r.slot = q.slot and r.book_id = q.book_id
                           and r.checkout_id = q.checkout_id and r.result_id = q.result_id
              where q.verifier_id = $1 and q.next_at <= $2
              order by q.next_at limit $4 for no key update of q skip locked),
            claimed as (
-             update verification q set next_at = case when due.asks then $3::timestamptz end,
-               attempts = q.attempts + due.asks::integer
+             update verification q
+             set next_at = case when due.open and due.may then $3::timestamptz end,
+               given_up_until = case when due.open and not due.may then due.verify_by end,
+               attempts = q.attempts + (due.open and due.may)::integer
              from due where q.slot = due.slot and q.book_id = due.book_id
                and q.checkout_id = due.checkout_id and q.result_id = due.result_id
-             returning q.slot, q.book_id, q.checkout_id, q.result_id, q.attempts, due.asks),
+             returning q.slot, q.book_id, q.checkout_id, q.result_id, q.attempts, q.waived,
+               due.open and due.may as asks),
            begun as (
              insert into verification_call (slot, book_id, checkout_id, result_id, attempt, called_at)
              select slot, book_id, checkout_id, result_id, attempts, $2 from claimed where asks)
-           select c.book_id, c.checkout_id, c.result_id, c.attempts, r.quantity, r.evidence,
-             r.evidence_hash, r.submitted_at, r.verify_by, i.item, i.hold_id, i.sku, i.sku_version,
+           select c.book_id, c.checkout_id, c.result_id, c.attempts, c.waived, r.quantity,
+             r.evidence, r.evidence_hash, r.submitted_at, r.verify_by, i.item, i.hold_id, i.sku, i.sku_version,
              i.unit_price, v.unit, v.criteria as "criteria: Json<Criteria>"
            from claimed c
            join result r on r.slot = c.slot and r.book_id = c.book_id
@@ -148,6 +163,7 @@ async fn take(
         checkout: CheckoutId(row.checkout_id),
         result_id: row.result_id,
         attempt: row.attempts,
+        waived: row.waived,
         known: KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku },
         sku_version: row.sku_version,
         unit: row.unit,
@@ -173,7 +189,8 @@ pub(in crate::checkout) async fn end(
            update verification_call set ended_at = $6, status = $7, fault = $8
            where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4
              and attempt = $5 and ended_at is null)
-         update verification set next_at = $9
+         update verification set next_at = $9, waived = waived + $10::boolean::integer,
+           given_up_until = $11
          where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4
            and attempts = $5 and next_at is not null",
         asked.account.slot().sql(),
@@ -184,7 +201,9 @@ pub(in crate::checkout) async fn end(
         ended.at,
         ended.status,
         ended.fault,
-        ended.again_at
+        ended.again_at,
+        ended.waived,
+        ended.given_up.then_some(asked.verify_by)
     )
     .execute(pool)
     .await?;

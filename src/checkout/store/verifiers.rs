@@ -1,18 +1,40 @@
 //! Who is called for verdicts, and whether it may be called now.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::checkout::Verifier;
 use crate::ground::VerifierId;
 
-/// A verifier that there is something to ask, with the secrets that sign what is sent to it.
-pub(in crate::checkout) struct Called {
-    pub(in crate::checkout) id: VerifierId,
-    pub(in crate::checkout) url: String,
-    pub(in crate::checkout) secret: Vec<u8>,
+/// How many results of one verifier are asked about at once again; the others have their own time.
+const RECALL_MAX: i64 = 10_000;
+
+/// The secrets of a verifier as they are kept: the present one, and the one before it with the time
+/// until which it signs too.
+pub(in crate::checkout) struct Sealed {
+    pub(in crate::checkout) present: Vec<u8>,
     pub(in crate::checkout) previous: Option<(Vec<u8>, DateTime<Utc>)>,
+}
+
+/// A verifier that may be called now.
+pub(super) struct Standing {
+    pub(super) url: String,
+    pub(super) sealed: Sealed,
+    pub(super) failures: i32,
+}
+
+/// What waits for verdicts of verifiers that are called, each counted only so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifierStanding {
+    /// Results that a verifier is to be asked about.
+    pub pending: i64,
+    /// For how long the oldest of them has waited, in seconds.
+    pub oldest_pending_s: i64,
+    /// Verifiers that failed so often that they are given a rest, and have not answered since.
+    pub resting: i64,
+    /// Open results that nobody is asked about any more.
+    pub given_up: i64,
 }
 
 struct Row {
@@ -101,59 +123,188 @@ pub(in crate::checkout) async fn insert(
     Ok(row.map(Verifier::from))
 }
 
-/// Puts a new secret into the place of the old one, which signs too until a time. The new one may be
-/// what was wrong, so that the verifier is called at once.
+/// Puts a new secret into the place of the present one, which signs too until a time. While an older
+/// one still does, that one stays: whoever asks again because the answer was lost knows only that one.
+/// What does not open is not kept. The new one may be what was wrong, so that the verifier is called at
+/// once, and asked again what it was to be asked later.
 pub(in crate::checkout) async fn rotate(
     pool: &PgPool,
     id: VerifierId,
     secret: &[u8],
-    until: DateTime<Utc>,
+    (at, until): (DateTime<Utc>, DateTime<Utc>),
+    opens: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<Verifier>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let kept = sqlx::query!(
+        "select secret, previous_secret, previous_until from verifier where verifier_id = $1
+         for no key update",
+        id.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let older = kept.previous_secret.zip(kept.previous_until).filter(|(_, until)| *until > at);
+    let present = kept.secret.map(|present| (present, until));
+    let previous = [older, present].into_iter().flatten().find(|(sealed, _)| opens(sealed));
+    let (previous, until) = previous.unzip();
     let row = sqlx::query_as!(
         Row,
-        "update verifier set previous_secret = secret, previous_until = $3, secret = $2,
+        "update verifier set secret = $2, previous_secret = $3, previous_until = $4,
            failures = 0, rest_until = null
          where verifier_id = $1
          returning verifier_id, url, created_at, previous_until, failures, rest_until",
         id.0,
         secret,
+        previous,
         until
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *tx)
     .await?;
+    recall(&mut tx, id, at).await?;
+    tx.commit().await?;
     Ok(row.map(Verifier::from))
 }
 
-/// Verifiers that there is something to ask now, but for some.
+/// Has a verifier asked at once about what waits for another call, as far as none is under way.
+async fn recall(
+    tx: &mut PgConnection,
+    id: VerifierId,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with waiting as (
+           select q.slot, q.book_id, q.checkout_id, q.result_id from verification q
+           where q.verifier_id = $1 and q.next_at > $2
+             and not exists (select from verification_call c
+                             where c.slot = q.slot and c.book_id = q.book_id
+                               and c.checkout_id = q.checkout_id and c.result_id = q.result_id
+                               and c.attempt = q.attempts and c.ended_at is null)
+           order by q.next_at limit $3 for no key update skip locked)
+         update verification q set next_at = $2 from waiting w
+         where q.slot = w.slot and q.book_id = w.book_id and q.checkout_id = w.checkout_id
+           and q.result_id = w.result_id and q.next_at is not null",
+        id.0,
+        at,
+        RECALL_MAX
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Verifiers that there is something to ask now, but for some: first whom a result waits for longest.
 pub(in crate::checkout) async fn due(
     pool: &PgPool,
     but: &[Uuid],
     at: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<Called>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select v.verifier_id, v.url, v.secret, v.previous_secret, v.previous_until
+) -> Result<Vec<VerifierId>, sqlx::Error> {
+    let due = sqlx::query_scalar!(
+        "select v.verifier_id
          from verifier v
-         where (v.rest_until is null or v.rest_until <= $1) and v.verifier_id <> all ($2)
-           and exists (select from verification q
-                       where q.verifier_id = v.verifier_id and q.next_at <= $1)
-         order by v.verifier_id limit $3",
+         cross join lateral (select q.next_at from verification q
+                             where q.verifier_id = v.verifier_id and q.next_at <= $1
+                             order by q.next_at limit 1) q
+         where v.secret is not null and (v.rest_until is null or v.rest_until <= $1)
+           and v.verifier_id <> all ($2)
+         order by q.next_at limit $3",
         at,
         but,
         limit
     )
     .fetch_all(pool)
     .await?;
-    let called = rows.into_iter().map(|row| Called {
-        id: VerifierId(row.verifier_id),
-        url: row.url,
-        secret: row.secret,
-        previous: row.previous_secret.zip(row.previous_until),
-    });
-    Ok(called.collect())
+    Ok(due.into_iter().map(VerifierId).collect())
 }
 
-/// A call brought a verdict: the circuit is closed.
+/// Locks a verifier, unless it is not to be called now. A secret whose time is over is forgotten.
+pub(super) async fn lock(
+    tx: &mut PgConnection,
+    id: VerifierId,
+    at: DateTime<Utc>,
+) -> Result<Option<Standing>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select url, secret, previous_secret, previous_until, failures from verifier
+         where verifier_id = $1 and (rest_until is null or rest_until <= $2)
+         for no key update",
+        id.0,
+        at
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let Some(present) = row.secret else { return Ok(None) };
+    let previous = row.previous_secret.zip(row.previous_until).filter(|(_, until)| *until > at);
+    if previous.is_none() && row.previous_until.is_some() {
+        sqlx::query!(
+            "update verifier set previous_secret = null, previous_until = null
+             where verifier_id = $1",
+            id.0
+        )
+        .execute(tx)
+        .await?;
+    }
+    let sealed = Sealed { present, previous };
+    Ok(Some(Standing { url: row.url, sealed, failures: row.failures }))
+}
+
+/// Has a verifier called by nobody until a time.
+pub(super) async fn rest(
+    tx: &mut PgConnection,
+    id: VerifierId,
+    until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("update verifier set rest_until = $2 where verifier_id = $1", id.0, until)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A verifier with its secret, if there is any: one that was sealed with another key, or any one.
+pub(in crate::checkout) async fn any_sealed(
+    pool: &PgPool,
+    key_id: u8,
+) -> Result<Option<(VerifierId, Vec<u8>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select verifier_id, secret as "secret!" from verifier where secret is not null
+           order by get_byte(secret, 0) = $1 limit 1"#,
+        i32::from(key_id)
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| (VerifierId(row.verifier_id), row.secret)))
+}
+
+/// How verifiers that are called stand.
+pub(in crate::checkout) async fn standing(
+    pool: &PgPool,
+    at: DateTime<Utc>,
+    count_max: i64,
+) -> Result<VerifierStanding, sqlx::Error> {
+    sqlx::query_as!(
+        VerifierStanding,
+        r#"select
+             (select count(*) from (
+                select from verification where next_at is not null limit $2) p) as "pending!",
+             coalesce((
+               select extract(epoch from $1::timestamptz - queued_at)::bigint
+               from verification where next_at is not null order by queued_at limit 1), 0)
+               as "oldest_pending_s!",
+             (select count(*) from (
+                select from verifier where rest_until is not null limit $2) r) as "resting!",
+             (select count(*) from (
+                select from verification q
+                join result r on r.slot = q.slot and r.book_id = q.book_id
+                             and r.checkout_id = q.checkout_id and r.result_id = q.result_id
+                where q.given_up_until > $1 and r.state = 'verifying' limit $2) g)
+               as "given_up!""#,
+        at,
+        count_max
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// The verifier answered: its circuit is closed.
 pub(in crate::checkout) async fn succeeded(
     pool: &PgPool,
     id: VerifierId,
@@ -168,7 +319,7 @@ pub(in crate::checkout) async fn succeeded(
     Ok(())
 }
 
-/// A call brought none. After so many in a row the circuit is open until a time.
+/// A call failed. After so many in a row the circuit is open until a time.
 pub(in crate::checkout) async fn failed(
     pool: &PgPool,
     id: VerifierId,

@@ -8,15 +8,15 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::checkout::command::{Judge, Ruling, Target};
-use crate::checkout::store::verification::{self, Claimed, Ended, Lease};
-use crate::checkout::store::verifiers::{self, Called};
+use crate::checkout::store::verification::{self, Claimed, Ended, Lease, Round};
+use crate::checkout::store::verifiers::{self, Sealed};
 use crate::checkout::{CheckoutError, VerifierSettings, Verifiers};
-use crate::ground::{ChargeId, CipherError, SecretCipher};
-use crate::ledger::CommandIdentity;
+use crate::ground::{ChargeId, SecretCipher, VerifierId};
+use crate::ledger::{CommandIdentity, is_restored};
 use crate::outbound::{SigningSecret, later, signed_headers};
 
-use super::answer;
-use super::ask::{Heard, Question, message_id, pauses};
+use super::answer::{self, Nonsense};
+use super::ask::{Heard, Question, again_at, message_id};
 
 /// How many verifiers are called at once.
 const TURNS_MAX: usize = 16;
@@ -26,8 +26,33 @@ const AT_ONCE: i64 = 8;
 const ROUNDS_MAX: usize = 16;
 /// What a lease is longer than a call: for the commit of the verdict, and clocks that differ.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long it is tried to carry a verdict out, within that margin.
+const CARRY_OUT_WITHIN: Duration = Duration::from_secs(4);
+/// The pauses after each attempt.
+const SUBMIT_AGAIN: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(900),
+    Duration::ZERO,
+];
+/// How long a verifier whose turn broke off is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// How long turns may go on when the process is to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a verdict was not carried out, as the trail has it.
+const TOO_LATE: &str = "it came when the result had been decided or its deadline had passed";
+const NOT_TAKEN: &str = "the ledger did not take it";
+
+/// What came of a call.
+enum Came {
+    Decided,
+    TooLate,
+    /// There is a verdict, and the ledger could not be told.
+    NotTaken,
+    /// There is no verdict, and why.
+    Unknown(String),
+}
 
 /// Asks verifiers. A step is safe to repeat and to run in several replicas at once: what one has
 /// claimed no other asks about until the lease ends.
@@ -47,10 +72,12 @@ impl Asker {
     }
 
     /// Begins the turns of verifiers that there is something to ask, and says whether it began any.
+    /// After a restore nobody knows yet what has happened, and the ledger takes no verdict: then nobody
+    /// is asked.
     pub async fn step(&self) -> Result<bool, CheckoutError> {
         let Some(cipher) = self.verifiers.cipher.clone() else { return Ok(false) };
         let room = self.turns.available_permits();
-        if room == 0 {
+        if room == 0 || is_restored(&self.verifiers.pool).await? {
             return Ok(false);
         }
         let at = self.verifiers.clock.now();
@@ -58,17 +85,19 @@ impl Asker {
         let limit = i64::try_from(room).unwrap_or(1);
         let due = verifiers::due(&self.verifiers.pool, &but, at, limit).await?;
         let any = !due.is_empty();
-        for called in due {
+        for verifier in due {
             // Only steps take permits, one after the other, and never more than there are.
             let permit = self.turns.clone().acquire_owned().await;
-            let (asker, cipher, id) = (self.clone(), cipher.clone(), called.id);
-            self.with_busy(|busy| busy.insert(id.0));
+            let (asker, cipher) = (self.clone(), cipher.clone());
+            self.with_busy(|busy| busy.insert(verifier.0));
             tokio::spawn(async move {
-                if let Err(error) = asker.turn(&cipher, &called).await {
-                    tracing::warn!(verifier.id = %id, %error, cause = ?error, "a turn broke off");
-                }
-                asker.with_busy(|busy| busy.remove(&id.0));
+                let ended = asker.turn(&cipher, verifier).await;
                 drop(permit);
+                if let Err(error) = ended {
+                    tracing::warn!(verifier.id = %verifier, %error, cause = ?error, "a turn broke off");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+                asker.with_busy(|busy| busy.remove(&verifier.0));
             });
         }
         Ok(any)
@@ -87,9 +116,12 @@ impl Asker {
     }
 
     /// Asks one verifier about what is due, some results at once.
-    async fn turn(&self, cipher: &SecretCipher, called: &Called) -> Result<(), CheckoutError> {
-        let secrets = self.secrets(cipher, called)?;
+    async fn turn(&self, cipher: &SecretCipher, verifier: VerifierId) -> Result<(), CheckoutError> {
+        let pool = &self.verifiers.pool;
         for _ in 0..ROUNDS_MAX {
+            if is_restored(pool).await? {
+                break;
+            }
             let at = self.verifiers.clock.now();
             let lease = Lease {
                 at,
@@ -98,99 +130,122 @@ impl Asker {
                 attempts_max: self.settings.attempts_max,
                 failures_max: self.settings.failures_max,
             };
-            let claimed = verification::claim(&self.verifiers.pool, called.id, lease).await?;
-            if claimed.is_empty() {
+            let open = |kept: &Sealed| {
+                let previous = kept.previous.as_ref();
+                SigningSecret::open_all(cipher, verifier.0, &kept.present, previous, at)
+            };
+            let Some(round) = verification::claim(pool, verifier, lease, open).await? else {
                 break;
-            }
-            let asked = claimed.iter().map(|claimed| self.ask(called, &secrets, claimed));
+            };
+            let asked = round.claimed.iter().map(|claimed| self.ask(&round, claimed));
             join_all(asked).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }
 
-    /// The secrets that sign now, the present one first.
-    fn secrets(
-        &self,
-        cipher: &SecretCipher,
-        called: &Called,
-    ) -> Result<Vec<SigningSecret>, CipherError> {
-        let (now, previous) = (self.verifiers.clock.now(), called.previous.as_ref());
-        SigningSecret::open_all(cipher, called.id.0, &called.secret, previous, now)
-    }
-
-    /// Asks about one result, and carries out what is answered.
-    async fn ask(
-        &self,
-        called: &Called,
-        secrets: &[SigningSecret],
-        claimed: &Claimed,
-    ) -> Result<(), CheckoutError> {
-        let pool = &self.verifiers.pool;
-        let Heard { status, ruling } = self.call(called, secrets, claimed).await;
+    /// Asks about one result, and carries out what is answered. Whatever goes wrong here, the call's
+    /// record is ended first.
+    async fn ask(&self, round: &Round, claimed: &Claimed) -> Result<(), CheckoutError> {
+        let Heard { status, ruling, failed } = self.call(round, claimed).await;
+        let noted = self.note(round.verifier, failed).await;
+        let came = match ruling {
+            Ok(ruling) => self.carry_out(claimed, ruling).await,
+            Err(fault) => Came::Unknown(fault),
+        };
         let at = self.verifiers.clock.now();
-        let (fault, again) = match ruling {
-            Ok(ruling) => {
-                verifiers::succeeded(pool, called.id).await?;
-                let carried_out = self.judge(claimed, ruling).await?;
-                let late = "it came when the result had been decided or its deadline had passed";
-                ((!carried_out).then(|| late.to_owned()), None)
-            }
-            Err(fault) => {
-                let rest_until = later(at, self.settings.rest);
-                verifiers::failed(pool, called.id, self.settings.failures_max, rest_until).await?;
-                (Some(fault), self.again(at, claimed))
-            }
+        let waived = matches!(came, Came::NotTaken);
+        let (open, fault) = match came {
+            Came::Decided => (false, None),
+            Came::TooLate => (false, Some(TOO_LATE.to_owned())),
+            Came::NotTaken => (true, Some(NOT_TAKEN.to_owned())),
+            Came::Unknown(fault) => (true, Some(fault)),
         };
-        let ended = Ended { at, status, fault: fault.as_deref(), again_at: again };
-        verification::end(pool, claimed, &ended).await?;
-        Ok(())
+        let again_at = if open { self.again_at(at, claimed, waived) } else { None };
+        let given_up = open && again_at.is_none();
+        let ended = Ended { at, status, fault: fault.as_deref(), again_at, waived, given_up };
+        verification::end(&self.verifiers.pool, claimed, &ended).await?;
+        Ok(noted?)
     }
 
-    /// When to ask again, if ever.
-    fn again(&self, at: DateTime<Utc>, claimed: &Claimed) -> Option<DateTime<Utc>> {
-        let VerifierSettings { backoff, attempts_max, .. } = self.settings;
-        let entropy = self.verifiers.entropy.as_ref();
-        let again = pauses(backoff).again_at(at, claimed.attempt, entropy);
-        Some(again).filter(|again| claimed.attempt < attempts_max && *again < claimed.verify_by)
-    }
-
-    /// Calls, and reads what is answered. Anything but a verdict with status 200 is unknown.
-    async fn call(&self, called: &Called, secrets: &[SigningSecret], claimed: &Claimed) -> Heard {
-        let body = serde_json::to_string(&Question::about(claimed))
-            .expect("a question is plain texts and numbers");
-        let now = self.verifiers.clock.now();
-        let headers = signed_headers(secrets, &message_id(claimed), now.timestamp(), &body)
-            .expect("ids, numbers and base64 are header values");
-        let response = match self
-            .verifiers
-            .caller
-            .post(&called.url, headers, body, self.settings.timeout)
-            .await
-        {
-            Ok(response) => response,
-            Err(error) => return Heard { status: None, ruling: Err(error.to_string()) },
-        };
-        let code = response.status().as_u16();
-        let status = i16::try_from(code).ok();
-        if code != 200 {
-            return Heard { status, ruling: Err(format!("the answer has status {code}")) };
+    /// Notes for the circuit whether a call failed.
+    async fn note(&self, verifier: VerifierId, failed: bool) -> Result<(), sqlx::Error> {
+        let pool = &self.verifiers.pool;
+        if !failed {
+            return verifiers::succeeded(pool, verifier).await;
         }
-        let parsed = answer::read(response).await.and_then(|bytes| {
-            answer::parse(&bytes, called.id, claimed.quantity, claimed.sku_version)
-        });
-        Heard { status, ruling: parsed.map_err(|nonsense| nonsense.to_string()) }
+        let rest_until = later(self.verifiers.clock.now(), self.settings.rest);
+        verifiers::failed(pool, verifier, self.settings.failures_max, rest_until).await
     }
 
-    /// Carries a verdict out, and says whether it was in time. The identity is the result's: a second
-    /// verdict finds what became of the first.
-    async fn judge(&self, claimed: &Claimed, ruling: Ruling) -> Result<bool, CheckoutError> {
+    /// When to ask again, if ever. Calls that do not count have pauses of their own, and there are as
+    /// many of them as of the others at most.
+    fn again_at(
+        &self,
+        at: DateTime<Utc>,
+        claimed: &Claimed,
+        waived: bool,
+    ) -> Option<DateTime<Utc>> {
+        let VerifierSettings { backoff, attempts_max, .. } = self.settings;
+        let not_counted = claimed.waived.saturating_add(waived.into());
+        let counted = claimed.attempt.saturating_sub(not_counted.min(attempts_max));
+        let calls = if waived { not_counted } else { counted };
+        let entropy = self.verifiers.entropy.as_ref();
+        let again = again_at(backoff, at, claimed.verify_by, calls, entropy);
+        again.filter(|_| counted < attempts_max)
+    }
+
+    /// Carries a verdict out, though the ledger may need several attempts. The identity is the result's:
+    /// whatever became of an attempt, the next one finds it.
+    async fn carry_out(&self, claimed: &Claimed, ruling: Ruling) -> Came {
         let Claimed { account, checkout, result_id, known, .. } = claimed;
         let (clock, entropy) = (&self.verifiers.clock, self.verifiers.entropy.as_ref());
         let identity =
             CommandIdentity::of_effect(&format!("result:{checkout}:{result_id}:called-verdict"));
         let charge = ChargeId::mint(entropy, clock.now(), account.slot());
         let target = Target::new(*account, *checkout, result_id, known);
-        let command = Judge { target, identity, ruling, charge };
-        Ok(self.verifiers.engine.submit(Arc::new(command)).await?.accepted)
+        let command = Arc::new(Judge { target, identity, ruling, charge });
+        let attempts = async {
+            for pause in SUBMIT_AGAIN {
+                match self.verifiers.engine.submit(command.clone()).await {
+                    Ok(outcome) if outcome.accepted => return Came::Decided,
+                    Ok(_) => return Came::TooLate,
+                    Err(error) => tracing::warn!(%checkout, result_id, %error, "{NOT_TAKEN}"),
+                }
+                tokio::time::sleep(pause).await;
+            }
+            Came::NotTaken
+        };
+        tokio::time::timeout(CARRY_OUT_WITHIN, attempts).await.unwrap_or(Came::NotTaken)
+    }
+
+    /// Calls, and reads what is answered. Anything but a verdict with status 200 is unknown.
+    async fn call(&self, round: &Round, claimed: &Claimed) -> Heard {
+        let body = serde_json::to_string(&Question::about(claimed))
+            .expect("a question is plain texts and numbers");
+        let now = self.verifiers.clock.now();
+        let headers = signed_headers(&round.secrets, &message_id(claimed), now.timestamp(), &body)
+            .expect("ids, numbers and base64 are header values");
+        let response = match self
+            .verifiers
+            .caller
+            .post(&round.url, headers, body, self.settings.timeout)
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => {
+                return Heard { status: None, ruling: Err(error.to_string()), failed: true };
+            }
+        };
+        let code = response.status().as_u16();
+        let status = i16::try_from(code).ok();
+        if code != 200 {
+            let failed = matches!(code, 429 | 500..);
+            return Heard { status, ruling: Err(format!("the answer has status {code}")), failed };
+        }
+        let parsed = answer::read(response).await.and_then(|bytes| {
+            answer::parse(&bytes, round.verifier, claimed.quantity, claimed.sku_version)
+        });
+        let failed = matches!(parsed, Err(Nonsense::Broken));
+        Heard { status, ruling: parsed.map_err(|nonsense| nonsense.to_string()), failed }
     }
 }

@@ -22,12 +22,14 @@ use crate::ground::{Clock, Entropy, SecretCipher, Slot, VerifierId};
 use crate::ledger::Engine;
 use crate::outbound::{Caller, SigningSecret};
 
-use super::{CheckoutError, store};
+use super::{CheckoutError, VerifierStanding, store};
 
 pub use asker::Asker;
 
 /// How long the old secret signs too after a rotation.
 const ROTATION: TimeDelta = TimeDelta::hours(24);
+/// How far what waits is counted: more than this many is many.
+const COUNT_MAX: i64 = 100_001;
 
 /// How verifiers are called.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ pub struct VerifierSettings {
     pub backoff: Duration,
     /// After how many calls a result is not asked about any more.
     pub attempts_max: i32,
-    /// After how many calls in a row without a verdict the circuit opens.
+    /// After how many failed calls in a row the circuit opens.
     pub failures_max: i32,
     /// How long it stays open.
     pub rest: Duration,
@@ -56,7 +58,7 @@ pub struct Verifier {
     pub created_at: DateTime<Utc>,
     /// Until when the secret before the last one signs too.
     pub previous_secret_until: Option<DateTime<Utc>>,
-    /// How many calls in a row brought no verdict.
+    /// How many calls in a row failed: no answer, or one with status 429 or 5xx.
     pub failures: i32,
     /// Until when it is not called, because too many did.
     pub rests_until: Option<DateTime<Utc>>,
@@ -86,8 +88,26 @@ impl Verifiers {
         Self { pool, engine, clock, entropy, caller, cipher }
     }
 
-    /// Registers the verifier at a URL, or gives the one that is there a new secret, beside which the
-    /// old one signs for a day. The secret is shown this once.
+    /// The same on other connections.
+    #[must_use]
+    pub fn on(&self, pool: PgPool) -> Self {
+        Self { pool, ..self.clone() }
+    }
+
+    /// Whether the secrets that are kept can be read with the key that is configured: one is tried, if
+    /// there is any one that was sealed with another.
+    pub async fn check_key(&self) -> Result<(), CheckoutError> {
+        let Some(cipher) = self.cipher.as_ref() else { return Ok(()) };
+        let kept = store::verifiers::any_sealed(&self.pool, cipher.key_id()).await?;
+        if let Some((id, sealed)) = kept {
+            SigningSecret::open(cipher, id.0, &sealed)?;
+        }
+        Ok(())
+    }
+
+    /// Registers the verifier at a URL, or gives the one that is there a new secret, shown this once.
+    /// The one before it signs too for a day, and while it does, another new secret takes the place of
+    /// the new one only.
     pub async fn register(&self, url: &str) -> Result<(Verifier, SigningSecret), CheckoutError> {
         let cipher = self.cipher.as_ref().ok_or(CheckoutError::NoCipher)?;
         let url = self.caller.check(url)?;
@@ -103,7 +123,8 @@ impl Verifiers {
         let known = known.ok_or(CheckoutError::VerifierUnknown)?;
         let sealed = secret.seal(cipher, known.0, entropy);
         let until = at.checked_add_signed(ROTATION).unwrap_or(at);
-        let rotated = store::verifiers::rotate(pool, known, &sealed, until).await?;
+        let opens = |kept: &[u8]| SigningSecret::open(cipher, known.0, kept).is_ok();
+        let rotated = store::verifiers::rotate(pool, known, &sealed, (at, until), opens).await?;
         rotated.map(|verifier| (verifier, secret)).ok_or(CheckoutError::VerifierUnknown)
     }
 
@@ -114,5 +135,10 @@ impl Verifiers {
         limit: i64,
     ) -> Result<Vec<Verifier>, CheckoutError> {
         Ok(store::verifiers::list(&self.pool, after, limit).await?)
+    }
+
+    /// What waits for verdicts, and for whom.
+    pub async fn standing(&self) -> Result<VerifierStanding, CheckoutError> {
+        Ok(store::verifiers::standing(&self.pool, self.clock.now(), COUNT_MAX).await?)
     }
 }

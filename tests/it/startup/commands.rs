@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
+use bursar::accounts::{ApiKey, key_hash};
 use bursar::db::managed::Role;
+use bursar::ground::{Mode, SystemEntropy};
 use serde_json::{Value, json};
 use sqlx::Executor;
 
@@ -174,5 +176,38 @@ async fn a_key_that_does_not_fit_the_kept_secrets_is_refused() {
     let truncate = "truncate webhook, webhook_low, webhook_ended, webhook_delivery";
     database.owner.execute(truncate).await.unwrap();
     let (running, _) = serve(&other).serve().await;
+    running.stop("TERM").await;
+}
+
+/// Verifiers cannot be deleted, because terms name them: without its secret each is registered again.
+#[tokio::test]
+async fn a_key_that_does_not_fit_the_secrets_of_verifiers_is_refused() {
+    let database = test_database().await;
+    let operator = ApiKey::generate(&SystemEntropy, Mode::Test);
+    let hash = hex::encode(key_hash(operator.reveal()));
+    let serve = |key: &str| {
+        let serve = on_database(&["serve"], &database).set("BURSAR_SECRET_KEY", key);
+        serve.set("BURSAR_ADMIN_KEY_HASH", &hash)
+    };
+    let register = async |url: &str| -> Value {
+        let request = client().post(format!("{url}/api/v1/admin/verifiers"));
+        let request = request.bearer_auth(operator.reveal());
+        let request = request.json(&json!({"url": "https://verifier.example.com/"}));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.json().await.unwrap()
+    };
+    let other = SECRET_KEY.replace("c3dv", "AAAA");
+    let (running, url) = serve(SECRET_KEY).serve().await;
+    let first = register(&url).await;
+    running.stop("TERM").await;
+    serve(&other).run().await.refused(1, &["verifiers", "BURSAR_SECRET_KEY", "secret.key"]);
+    let forget = "update verifier
+                  set secret = null, previous_secret = null, previous_until = null";
+    database.owner.execute(forget).await.unwrap();
+    let (running, url) = serve(&other).serve().await;
+    let again = register(&url).await;
+    assert_eq!(again["verifier_id"], first["verifier_id"]);
+    assert_eq!(again["previous_secret_until"], Value::Null);
     running.stop("TERM").await;
 }

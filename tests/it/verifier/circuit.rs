@@ -39,6 +39,79 @@ fn a_verifier_that_fails_is_given_a_rest() {
     });
 }
 
+/// Whoever answers is up, whatever it says: only what fails in a row opens the circuit.
+#[test]
+fn an_answer_that_is_no_verdict_is_no_failure() {
+    run(|db| async move {
+        let mut settings = QUICK;
+        settings[3].1 = "2";
+        settings[4].1 = "60000";
+        let scene = Scene::with(&db, &settings, 3600).await;
+        scene.receiver.next([
+            Reply::Status(500),
+            Reply::Status(404),
+            Reply::Status(429),
+            Reply::Status(200),
+            Reply::HangUp,
+            Reply::Text(200, verdict(9)),
+            Reply::Status(400),
+            Reply::Text(200, verdict(1)),
+        ]);
+        let checkout = scene.deliver(&[1]).await;
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.10");
+        assert_eq!(scene.receiver.calls().len(), 8);
+        scene.receiver.next([Reply::Status(429), Reply::HangUp]);
+        scene.deliver(&[1]).await;
+        scene.receiver.wait_for(10).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(scene.standing().await["rests_until"].is_string());
+        assert_eq!(scene.receiver.calls().len(), 10);
+    });
+}
+
+/// Somebody has to notice what nobody is asked about any more.
+#[test]
+fn the_metrics_show_what_waits_and_for_whom() {
+    run(|db| async move {
+        let mut settings = QUICK.to_vec();
+        settings[3].1 = "2";
+        settings[4].1 = "60000";
+        settings.push(("BURSAR_VERIFIER_ATTEMPTS", "2"));
+        let scene = Scene::with(&db, &settings, 3600).await;
+        let shows = async |wanted: [i64; 3]| {
+            let names = ["verifications_pending", "verifiers_resting", "verifications_given_up"];
+            let mut metrics = String::new();
+            for _ in 0..200 {
+                let url = format!("{}/metrics", scene.service.url);
+                metrics = scene.service.client.get(url).send().await.unwrap().text().await.unwrap();
+                let shown = |(name, value): (&str, i64)| {
+                    metrics.lines().any(|line| line == format!("bursar_{name} {value}"))
+                };
+                if names.into_iter().zip(wanted).all(shown) {
+                    return metrics;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+            panic!("not {wanted:?}: {metrics}");
+        };
+        shows([0, 0, 0]).await;
+        scene.receiver.always(Reply::Status(500));
+        let checkout = scene.deliver(&[1]).await;
+        shows([0, 1, 1]).await;
+        scene.deliver(&[1]).await;
+        shows([1, 1, 1]).await;
+        let past = "update verification set queued_at = queued_at - interval '1 hour'";
+        sqlx::query(past).execute(&db.owner).await.unwrap();
+        let oldest = "bursar_verification_oldest_pending_seconds 36";
+        assert!(shows([1, 1, 1]).await.contains(oldest));
+        let path = format!("/api/v1/checkouts/{checkout}/results/r0/verdict");
+        let body = json!({"verdict": "accepted"});
+        let (status, judged) = scene.post(&scene.service.operator, &path, body).await;
+        assert_eq!(status, 200, "{judged}");
+        shows([1, 1, 0]).await;
+    });
+}
+
 /// A verifier that never answers does not keep others waiting, and replicas do not ask twice at once.
 #[test]
 fn two_replicas_ask_once() {

@@ -2,7 +2,9 @@
 
 mod circuit;
 mod crash;
+mod ledger;
 mod reach;
+mod secrets;
 mod verdicts;
 
 use std::time::Duration;

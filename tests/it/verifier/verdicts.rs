@@ -126,10 +126,27 @@ fn unknown_at_the_deadline_releases() {
         assert_eq!(result["last_call"]["status"], 500);
         assert_eq!(result["last_call"]["unknown"], "the answer has status 500");
         let calls = scene.receiver.calls().len();
-        assert!((3..=10).contains(&calls), "{calls} calls: each pause is twice as long");
+        // Seven pauses, each twice as long, and then each half of what is left.
+        assert!((3..=16).contains(&calls), "{calls} calls");
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(scene.receiver.calls().len(), calls, "what is settled is not asked about");
         assert_checks(&db.url(Role::Service));
+    });
+}
+
+/// However long the pauses have become, the last of them ends before the deadline.
+#[test]
+fn a_verifier_that_comes_back_is_asked_before_the_deadline() {
+    run(|db| async move {
+        let mut settings = super::QUICK;
+        settings[1].1 = "1000";
+        let scene = Scene::with(&db, &settings, 6).await;
+        // Doubled, the third pause would end after the deadline.
+        scene.receiver.next(vec![Reply::Status(500); 3]);
+        scene.receiver.always(Reply::Text(200, verdict(3)));
+        let checkout = scene.deliver(&[3]).await;
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.30");
+        assert_eq!(scene.receiver.calls().len(), 4);
     });
 }
 
