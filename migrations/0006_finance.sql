@@ -28,6 +28,7 @@ create table proof_lot (
   paid      boolean  not null,
   amount    bigint   not null,
   remaining bigint   not null,
+  lost      bigint   not null,
   version   bigint   not null,  -- of the last transfer that touched it
   primary key (slot, book_id, walk, lot_id)
 ) with (fillfactor = 70);

@@ -6,7 +6,9 @@ mod rule;
 
 use sqlx::PgPool;
 
-use super::store::checks::{books, caps, checkouts, holds, journal, lots, snapshots, topups};
+use super::store::checks::{
+    books, caps, checkouts, disputes, events, holds, journal, lots, orders, snapshots, topups,
+};
 use super::{FinanceError, store};
 
 pub use report::{Check, CheckReport, Violation};
@@ -22,6 +24,7 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::TrialBalance, books::trial_balance(tx).await?),
         Check::of(Rule::VersionsGapFree, books::versions(tx).await?),
         Check::of(Rule::EventsGapFree, books::events(tx).await?),
+        Check::of(Rule::EventsMatchActs, events::acts(tx).await?),
         Check::of(Rule::RunningBalances, journal::running_balances(tx).await?),
         Check::of(Rule::SnapshotsMatchTransfers, snapshots::transfers(tx).await?),
         Check::of(Rule::RecordedInOrder, journal::recorded_times(tx).await?),
@@ -42,11 +45,14 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::ChargesMatchRevenue, checkouts::revenue(tx).await?),
         Check::of(Rule::ChargesMatchCaptures, checkouts::charges(tx).await?),
         Check::of(Rule::ReversalsMatchCharges, checkouts::reversals(tx).await?),
+        Check::of(Rule::DisputesMatchReversals, disputes::reversals(tx).await?),
         Check::of(Rule::ResultsMatchCharges, checkouts::results(tx).await?),
+        Check::of(Rule::VerificationsMatchResults, orders::verifications(tx).await?),
         Check::of(Rule::ItemsMatchResults, checkouts::items(tx).await?),
         Check::of(Rule::ItemsMatchHolds, checkouts::prices(tx).await?),
         Check::of(Rule::ItemsMatchCatalog, checkouts::catalog(tx).await?),
         Check::of(Rule::CheckoutsMatchItems, checkouts::totals(tx).await?),
+        Check::of(Rule::QuotesMatchCheckouts, orders::quotes(tx).await?),
         Check::of(Rule::CapUsage, caps::usage(tx).await?),
     ];
     snapshot.rollback().await?;

@@ -49,6 +49,8 @@ rules! {
         "Transfers are numbered without gaps, and the book's version counts them.";
     EventsGapFree, "events_gap_free", Count,
         "Outbox events are numbered without gaps, and the book's counter counts them.";
+    EventsMatchActs, "events_match_acts", Count,
+        "What outbox events tell of was done at their time, and what was done is told once.";
     RunningBalances, "running_balances", Money,
         "The balances after each transfer follow from the transfers up to it.";
     SnapshotsMatchTransfers, "snapshots_match_transfers", Money,
@@ -89,8 +91,12 @@ rules! {
         "Every charge is a capture, at units times price.";
     ReversalsMatchCharges, "reversals_match_charges", Money,
         "What is reversed of a charge is the sum of its reversals, and each was booked.";
+    DisputesMatchReversals, "disputes_match_reversals", Money,
+        "Upheld disputes gave back what they are about, and no other gave anything back.";
     ResultsMatchCharges, "results_match_charges", Count,
         "Captured results have one charge for their accepted units, and others have none.";
+    VerificationsMatchResults, "verifications_match_results", Count,
+        "About every result the verifier of its SKU is asked, if it has one, and nobody else.";
     ItemsMatchResults, "items_match_results", Count,
         "The units of every item are those of its results, and of its closing.";
     ItemsMatchHolds, "items_match_holds", Money,
@@ -99,6 +105,8 @@ rules! {
         "Every item was sold at the price of the version of its SKU that it names.";
     CheckoutsMatchItems, "checkouts_match_items", Money,
         "Every checkout's total is the price of its items.";
+    QuotesMatchCheckouts, "quotes_match_checkouts", Count,
+        "Every accepted quote names a checkout of its own, which sells its lines at its prices.";
     CapUsage, "cap_usage", Money,
         "What caps have counted is what holds have not given back, in their UTC windows.";
 }

@@ -20,10 +20,12 @@ pub(super) const ROLES: [&str; 10] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Topup,
+    Grant,
     Hold,
     Capture,
     Release,
     Reversal,
+    Expiry,
     Void,
     Reinstatement,
     /// Whatever moves only lots.
@@ -51,10 +53,12 @@ impl Chart {
     pub(super) fn of(movements: Vec<MovementRow>, roles: Vec<RoleRow>) -> Self {
         let kind = |name: &str| match name {
             "topup" => Kind::Topup,
+            "grant" => Kind::Grant,
             "hold" => Kind::Hold,
             "capture" => Kind::Capture,
             "release" => Kind::Release,
             "reversal" => Kind::Reversal,
+            "expiry" => Kind::Expiry,
             "void" => Kind::Void,
             "reinstatement" => Kind::Reinstatement,
             _ => Kind::Other,
@@ -92,6 +96,13 @@ impl Chart {
 
     pub(super) fn credits(&self, entry: &Entry, name: &str) -> bool {
         self.role(entry.credit).is_some_and(|role| role.name == name)
+    }
+
+    /// What a transfer loses of its lot, less what it brings back.
+    pub(super) fn lost_of_lot(&self, entry: &Entry) -> i128 {
+        let (out, back) =
+            (self.debits(entry, "settlement_loss"), self.credits(entry, "settlement_loss"));
+        i128::from(entry.amount) * (i128::from(out) - i128::from(back))
     }
 
     /// What a transfer makes available of its lot, less what it takes.

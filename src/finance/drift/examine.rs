@@ -8,16 +8,17 @@ use crate::finance::checks::Rule;
 use crate::finance::store::proof::books::{self, BookRow, Stretch};
 use crate::finance::store::proof::ids::Table;
 use crate::finance::store::proof::keep::{self, Kept};
-use crate::finance::store::proof::{Keys, money, snapshots};
+use crate::finance::store::proof::{Keys, events, money, snapshots};
 
 use super::book::{self, Beyond};
 use super::caps::Spending;
 use super::chart::Chart;
+use super::events::Told;
 use super::finding::Findings;
 use super::lots::{self, Lots, clamp};
 use super::subjects::{Key, Subjects, Wanted};
 use super::window::{Walked, Window, walk};
-use super::{holds, sales, topups};
+use super::{disputes, holds, orders, sales, topups};
 
 /// Which walk a step goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +58,9 @@ pub(super) async fn examine(
     let stretches: Vec<Stretch> = windows.iter().map(Window::transfers).collect();
     let entries = books::transfers(tx, &stretches).await?;
     let stretches: Vec<Stretch> = windows.iter().map(Window::events).collect();
-    let events = books::events(tx, &stretches).await?;
+    let told = events::events(tx, &stretches).await?;
     let mut findings = Findings::default();
-    let walked = walk(&chart, &mut windows, &entries, &events, &mut findings);
+    let walked = walk(&chart, &mut windows, &entries, &told, &mut findings);
 
     let mut wanted = Wanted::of(&walked);
     for (table, key) in pages {
@@ -80,6 +81,8 @@ pub(super) async fn examine(
         windows.iter().filter(|window| window.ends()).map(Window::book).collect();
     holds::compare(&chart, &all, &mut findings);
     sales::compare(&chart, &all, &mut findings);
+    disputes::compare(&all, &mut findings);
+    orders::compare(&all, &mut findings);
     topups::compare(&chart, &all, &mut findings);
     lots.compare(&all, &wanted_lots, &ended, &mut findings);
     lots::kinds(&chart, &all, &walked, &mut findings);
@@ -95,6 +98,9 @@ pub(super) async fn examine(
     }
     compare_losses(tx, &windows, &ended, &mut findings).await?;
     compare_snapshots(tx, &windows, &mut findings).await?;
+    let acts = Told::of(&chart, &all, &windows, &told);
+    let more = events::at_moments(tx, &acts.unread).await?;
+    acts.compare(&all, &told, &more, &mut findings);
     let changes = Spending::of(&chart, &all, &walked);
     compare_caps(tx, &chart, walk_of, &all, &walked, &ended, &mut findings).await?;
     Ok(Examined { windows, findings, verified: walked.verified, lots, changes })

@@ -136,7 +136,7 @@ pub(super) fn open_beyond(chart: &Chart, all: &Subjects) -> BTreeMap<Uuid, [i128
             sums[usize::from(!paid)] += open;
         }
     }
-    for key in all.wanted.holds.iter().chain(&all.wanted.captures) {
+    for key in all.wanted.holds.union(&all.wanted.captures) {
         for entry in all.transfers_of(*key) {
             let sign = match chart.kind(entry) {
                 Kind::Hold => -1,

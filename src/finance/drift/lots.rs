@@ -32,14 +32,17 @@ impl Lots {
                 paid: moved.paid,
                 amount: clamp(moved.opening),
                 remaining: 0,
+                lost: 0,
             });
             lot.remaining = clamp(i128::from(lot.remaining) + moved.change);
+            lot.lost = clamp(i128::from(lot.lost) + moved.lost);
             touched.insert(*key, moved.version);
         }
         Self { proven, touched }
     }
 
-    /// Compares lots: their amounts, and in books that are walked to their end what is left of them.
+    /// Compares lots: their amounts, and in books that are walked to their end what is left and what
+    /// is lost of them.
     pub(super) fn compare(
         &self,
         all: &Subjects,
@@ -60,6 +63,10 @@ impl Lots {
                 let subject = format_args!("rest of {id}");
                 let figures = (proven.map_or(0, |l| l.remaining), row.map_or(0, |l| l.remaining));
                 findings.compare(rule, key.0, subject, figures.0.into(), figures.1.into());
+                let subject = format_args!("lost of {id}");
+                let lost = (proven.map_or(0, |l| l.lost), row.and_then(|l| l.lost).unwrap_or(0));
+                let rule = Rule::LossesMatchLots;
+                findings.compare(rule, key.0, subject, lost.0.into(), lost.1.into());
             }
         }
     }
@@ -96,7 +103,7 @@ impl Lots {
     /// Whether these are exactly the lots that another walk has proven of some books.
     pub(super) fn agree(&self, others: &[ProvenLot]) -> HashMap<Uuid, bool> {
         let mut agree: HashMap<Uuid, bool> = HashMap::new();
-        let figures = |lot: &ProvenLot| (lot.paid, lot.amount, lot.remaining);
+        let figures = |lot: &ProvenLot| (lot.paid, lot.amount, lot.remaining, lot.lost);
         let others: BTreeMap<Key, &ProvenLot> =
             others.iter().map(|lot| ((lot.book_id, lot.lot_id), lot)).collect();
         for key in self.proven.keys().chain(others.keys()) {

@@ -37,10 +37,13 @@
 mod book;
 mod caps;
 mod chart;
+mod disputes;
+mod events;
 mod examine;
 mod finding;
 mod holds;
 mod lots;
+mod orders;
 mod sales;
 mod step;
 mod subjects;

@@ -7,13 +7,16 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::finance::store::proof::books::Entry;
+use crate::finance::store::proof::disputes::{self, DisputeRow};
 use crate::finance::store::proof::money::{self, LotRow, TopupRow};
+use crate::finance::store::proof::orders::{self, QuoteRow, VerificationRow};
 use crate::finance::store::proof::sales::{
     self, ChargeRow, CheckoutRow, ItemRow, ResultRow, ReversalRow,
 };
 use crate::finance::store::proof::subjects::{self, CaptureRow, HoldRow};
 use crate::finance::store::proof::{Keys, ids::Table};
 
+use super::events::About;
 use super::window::Walked;
 
 /// The key of a row in its book.
@@ -26,6 +29,10 @@ pub(super) struct Wanted {
     pub(super) captures: BTreeSet<Key>,
     pub(super) checkouts: BTreeSet<Key>,
     pub(super) topups: BTreeSet<Key>,
+    /// What else events tell of, by its transfers.
+    pub(super) others: BTreeSet<Key>,
+    /// Quotes that no checkout leads to.
+    pub(super) quotes: BTreeSet<Key>,
     pub(super) lots: BTreeSet<Key>,
 }
 
@@ -37,7 +44,19 @@ impl Wanted {
             captures: walked.captures.clone(),
             checkouts: walked.checkouts.clone(),
             topups: walked.topups.clone(),
+            others: walked.others.clone(),
+            quotes: BTreeSet::new(),
             lots: walked.lots.keys().copied().collect(),
+        }
+    }
+
+    /// Whether what an event tells of is looked at.
+    pub(super) fn has(&self, about: About, key: Key) -> bool {
+        match about {
+            About::Checkout => self.checkouts.contains(&key),
+            About::Charge => self.captures.contains(&key),
+            About::Topup => self.topups.contains(&key),
+            About::Other => self.others.contains(&key),
         }
     }
 
@@ -45,8 +64,13 @@ impl Wanted {
     pub(super) fn add(&mut self, table: Table, keys: impl IntoIterator<Item = Key>) {
         match table {
             Table::Holds => self.holds.extend(keys),
-            Table::Captures | Table::Charges | Table::Reversals => self.captures.extend(keys),
-            Table::Checkouts | Table::Items | Table::Results => self.checkouts.extend(keys),
+            Table::Captures | Table::Charges | Table::Reversals | Table::Disputes => {
+                self.captures.extend(keys);
+            }
+            Table::Checkouts | Table::Items | Table::Results | Table::Verifications => {
+                self.checkouts.extend(keys);
+            }
+            Table::Quotes => self.quotes.extend(keys),
             Table::Topups => self.topups.extend(keys),
             Table::Lots => self.lots.extend(keys),
         }
@@ -61,9 +85,12 @@ pub(super) struct Subjects {
     pub(super) captures: BTreeMap<Key, CaptureRow>,
     pub(super) charges: BTreeMap<Key, ChargeRow>,
     pub(super) reversals: Vec<ReversalRow>,
+    pub(super) disputes: Vec<DisputeRow>,
     pub(super) checkouts: BTreeMap<Key, CheckoutRow>,
     pub(super) items: Vec<ItemRow>,
     pub(super) results: Vec<ResultRow>,
+    pub(super) verifications: Vec<VerificationRow>,
+    pub(super) quotes: Vec<QuoteRow>,
     pub(super) topups: BTreeMap<Key, TopupRow>,
     pub(super) lots: HashMap<Key, LotRow>,
     transfers: HashMap<Key, Vec<Entry>>,
@@ -82,12 +109,17 @@ impl Subjects {
         }
         let wanted = &all.wanted;
         let belonging: BTreeSet<Key> =
-            wanted.holds.iter().chain(&wanted.captures).chain(&wanted.topups).copied().collect();
+            [&wanted.holds, &wanted.captures, &wanted.topups, &wanted.others]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
         for entry in subjects::transfers(tx, &Keys::of(&belonging)).await? {
             all.transfers.entry((entry.book_id, entry.subject_id)).or_default().push(entry);
         }
         let keys = Keys::of(&all.wanted.captures);
         all.reversals = sales::reversals(tx, &keys).await?;
+        all.disputes = disputes::disputes(tx, &keys).await?;
         let keys = Keys::of(&all.wanted.topups);
         for row in money::topups(tx, &keys).await? {
             all.topups.insert((row.book_id, row.topup_id), row);
@@ -135,6 +167,8 @@ impl Subjects {
         }
         self.items = sales::items(tx, &keys).await?;
         self.results = sales::results(tx, &keys).await?;
+        self.verifications = orders::verifications(tx, &keys).await?;
+        self.quotes = orders::quotes(tx, &keys, &Keys::of(&self.wanted.quotes)).await?;
         for row in sales::charges_of_checkouts(tx, &keys).await? {
             self.charges.insert((row.book_id, row.charge_id), row);
         }

@@ -7,9 +7,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use crate::finance::checks::Rule;
-use crate::finance::store::proof::books::{BookRow, Entry, EventRow, Stretch};
+use crate::finance::store::proof::books::{BookRow, Entry, Stretch};
+use crate::finance::store::proof::events::EventRow;
 
 use super::chart::{Chart, Kind, ROLES};
+use super::events::About;
 use super::finding::{Findings, shown};
 
 /// The transfers and events of a book that a step verifies, and what the walk has added up.
@@ -27,6 +29,8 @@ pub(super) struct Window {
     pub(super) balances: [i128; ROLES.len()],
     /// Promotional credits captured and not reversed.
     pub(super) promo_spent: i128,
+    /// The times of its first and its last transfer.
+    pub(super) booked: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// What a lot's transfers in a step say of it.
@@ -35,6 +39,7 @@ pub(super) struct LotMove {
     pub(super) paid: bool,
     pub(super) opening: i128,
     pub(super) change: i128,
+    pub(super) lost: i128,
     pub(super) version: i64,
 }
 
@@ -50,6 +55,8 @@ pub(super) struct Walked {
     pub(super) holds: BTreeSet<(Uuid, Uuid)>,
     pub(super) captures: BTreeSet<(Uuid, Uuid)>,
     pub(super) topups: BTreeSet<(Uuid, Uuid)>,
+    /// What else events tell of, by its transfers: grants and lots that expired.
+    pub(super) others: BTreeSet<(Uuid, Uuid)>,
     pub(super) checkouts: BTreeSet<(Uuid, Uuid)>,
     /// The transfers of lots, for their kind.
     pub(super) of_lots: Vec<Entry>,
@@ -75,6 +82,7 @@ impl Window {
             reached: from.max(end(from, row.version)),
             balances,
             promo_spent: i128::from(row.promo_spent.unwrap_or(0)),
+            booked: None,
             row,
         }
     }
@@ -115,6 +123,7 @@ impl Window {
         (Stretch { slot, book, from: self.from, to: self.reached }, self.ends())
     }
 
+    /// Its events with the one before; at the book's end also those that should not be there.
     pub(super) fn events(&self) -> Stretch {
         let to = if self.ends() { i64::MAX } else { self.events_to };
         let from = if self.events_from == 0 { i64::MIN } else { self.events_from };
@@ -160,6 +169,8 @@ impl Window {
     fn take(&mut self, chart: &Chart, entry: &Entry, findings: &mut Findings) {
         let amount = i128::from(entry.amount);
         self.reached = self.reached.max(entry.version);
+        let (first, last) = self.booked.unwrap_or((entry.recorded_at, entry.recorded_at));
+        self.booked = Some((first.min(entry.recorded_at), last.max(entry.recorded_at)));
         let sides =
             [(entry.debit, entry.debit_after, true), (entry.credit, entry.credit_after, false)];
         for (number, after, debit) in sides {
@@ -257,6 +268,7 @@ impl Walked {
             Kind::Topup | Kind::Void | Kind::Reinstatement => self.topups.extend([key]),
             Kind::Hold | Kind::Release => self.holds.extend([key]),
             Kind::Capture | Kind::Reversal => self.captures.extend([key]),
+            Kind::Grant | Kind::Expiry => self.others.extend([key]),
             Kind::Other | Kind::Unlisted => {}
         }
         if matches!(kind, Kind::Hold | Kind::Release | Kind::Reversal) {
@@ -269,21 +281,29 @@ impl Walked {
             paid: !chart.touches(entry, "promo") && !chart.touches(entry, "promo_issued"),
             opening: i128::from(entry.amount),
             change: 0,
+            lost: 0,
             version: entry.version,
         });
         lot.change += chart.left_of_lot(entry);
+        lot.lost += chart.lost_of_lot(entry);
         lot.version = lot.version.max(entry.version);
         self.of_lots.push(entry.clone());
     }
 
     fn take_events(&mut self, windows: &[Window], events: &[EventRow], findings: &mut Findings) {
         let mut counted: HashMap<Uuid, (i128, i64)> = HashMap::new();
-        for event in events {
+        let from: HashMap<Uuid, i64> = windows.iter().map(|w| (w.book(), w.events_from)).collect();
+        let proven = |event: &&EventRow| {
+            from.get(&event.book_id).is_some_and(|from| *from > 0 && event.seq <= *from)
+        };
+        for event in events.iter().filter(|event| !proven(event)) {
             let key = (event.book_id, event.subject_id);
-            match event.kind.split('.').next() {
-                Some("checkout" | "item" | "result") => self.checkouts.extend([key]),
-                Some("charge") => self.captures.extend([key]),
-                _ => {}
+            match About::of(&event.kind) {
+                Some(About::Checkout) => self.checkouts.extend([key]),
+                Some(About::Charge) => self.captures.extend([key]),
+                Some(About::Topup) => self.topups.extend([key]),
+                Some(About::Other) => self.others.extend([key]),
+                None => {}
             }
             let (count, top) = counted.entry(event.book_id).or_insert((0, event.seq));
             *count += 1;

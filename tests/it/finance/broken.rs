@@ -28,6 +28,7 @@ pub const GUARDS_DOWN: &str = "
 fn broken(test: &str, statements: &'static [&'static str], expected: &[&str]) {
     run(|db| async {
         let scene = Scene::play(db).await;
+        scene.trade().await;
         let checker = scene.checker(DriftSettings::default());
         let honest = checker.round().await.unwrap();
         assert!(honest.report.passed(), "{}", honest.report);
@@ -172,7 +173,41 @@ broken! {
                           and b.book_id = transfer.book_id)",
     ] => ["versions_gap_free"];
 
-    an_event_that_is_gone: ["delete from outbox where seq = 2"] => ["events_gap_free"];
+    an_event_that_is_gone: [
+        "delete from outbox where seq = 2",
+    ] => ["events_gap_free", "events_match_acts"];
+
+    an_event_of_another_type: [
+        "update outbox set kind = 'charge.reversed' where kind = 'charge.captured'",
+    ] => ["events_match_acts"];
+
+    a_charge_that_is_never_told: [
+        "update outbox set kind = 'balance.low' where kind = 'charge.captured'",
+    ] => ["events_match_acts"];
+
+    a_dispute_that_is_never_told: [
+        "update outbox set kind = 'balance.low' where kind = 'charge.disputed'",
+    ] => ["events_match_acts"];
+
+    a_credit_told_of_another_top_up: [
+        "update outbox set subject_id = book_id where kind = 'topup.credited'",
+    ] => ["events_match_acts"];
+
+    an_expiry_told_too_late: [
+        "update outbox set recorded_at = recorded_at + interval '1 microsecond' \
+         where kind = 'lot.expired'",
+    ] => ["events_match_acts"];
+
+    a_grant_told_of_nobody: [
+        "update outbox set subject_id = book_id where kind = 'grant.credited'",
+    ] => ["events_match_acts"];
+
+    an_event_of_what_never_was: [
+        "insert into outbox (slot, book_id, seq, kind, subject_id, recorded_at) \
+         select slot, book_id, event_seq + 1, 'checkout.opened', book_id, recorded_at from book \
+         where event_seq > 0",
+        "update book set event_seq = event_seq + 1 where event_seq > 0",
+    ] => ["events_match_acts"];
 
     a_balance_after_that_does_not_follow: [
         "update transfer set debit_after = debit_after + 1 where version = 3",
@@ -181,7 +216,7 @@ broken! {
     a_transfer_before_its_predecessor: [
         "update transfer set recorded_at = recorded_at - interval '1 year' \
          where movement = 1 and version > 3",
-    ] => ["recorded_in_order"];
+    ] => ["recorded_in_order", "events_match_acts"];
 
     a_transaction_of_two_acts: [
         "update transfer set transaction_id = (select o.transaction_id from transfer o \
@@ -195,6 +230,8 @@ broken! {
            from transfer where movement = 2) where movement = 2",
         "update transfer set recorded_at = (select min(recorded_at) from transfer) \
          where movement = 2",
+        "update outbox set recorded_at = (select min(recorded_at) from transfer) \
+         where kind = 'grant.credited'",
     ] => ["transactions_whole"];
 
     a_reversal_of_nothing: [
@@ -264,7 +301,13 @@ broken! {
     a_credit_for_another_top_up: [
         "update transfer set subject_id = '019aa000-0000-7000-8000-000000000000' \
          where movement = 1 and amount = 15000000",
-    ] => ["topups_match_transfers"];
+    ] => ["topups_match_transfers", "events_match_acts"];
+
+    a_loss_moved_to_another_lot: [
+        "alter table lot drop constraint lot_void_has_nothing_left; \
+         update lot set lost = case lot_id when (select min(lot_id::text)::uuid from lot where paid) \
+           then 1 else -1 end where paid",
+    ] => ["losses_match_lots"];
 
     a_loss_that_no_transfer_explains: [
         "alter table lot drop constraint lot_void_has_nothing_left; \
@@ -291,7 +334,8 @@ broken! {
 
     a_charge_that_is_gone: [
         "delete from charge where reversed = 0 and result_id = 'mixed'",
-    ] => ["charges_match_revenue", "charges_match_captures", "results_match_charges"];
+    ] => ["charges_match_revenue", "charges_match_captures", "results_match_charges",
+          "events_match_acts"];
 
     a_charge_at_another_price: [
         "update charge set unit_price = unit_price + 1 where result_id = 'mixed'",
@@ -302,8 +346,36 @@ broken! {
     ] => ["charges_match_captures"];
 
     a_reversal_of_less: [
-        "update reversal set amount = amount - 1",
+        "update reversal set amount = amount - 1 where dispute_id is null",
     ] => ["reversals_match_charges"];
+
+    an_upheld_dispute_that_gave_nothing_back: [
+        "update reversal set dispute_id = null where dispute_id is not null",
+    ] => ["disputes_match_reversals"];
+
+    a_reversal_by_a_denied_dispute: [
+        "update dispute set state = 'denied' where state = 'upheld'",
+    ] => ["disputes_match_reversals", "events_match_acts"];
+
+    a_reversal_by_an_open_dispute: [
+        "update reversal set dispute_id = (select dispute_id from dispute where state = 'open') \
+         where dispute_id is null and charge_id = (select charge_id from dispute \
+           where state = 'open') and reversal_id = (select max(reversal_id::text)::uuid \
+           from reversal where dispute_id is null)",
+    ] => ["disputes_match_reversals"];
+
+    a_dispute_of_another_charge: [
+        "update dispute set charge_id = (select charge_id from charge where result_id = 'kept') \
+         where state = 'upheld'",
+    ] => ["disputes_match_reversals", "events_match_acts"];
+
+    a_dispute_of_more_than_is_left: [
+        "update dispute set amount = amount + 300000 where state = 'open'",
+    ] => ["disputes_match_reversals"];
+
+    a_denied_dispute_of_more_than_its_charge: [
+        "update dispute set amount = amount + 2000000 where state = 'denied'",
+    ] => ["disputes_match_reversals"];
 
     a_result_with_another_charge: [
         "update result set charge_id = '019aa000-0000-7000-8000-000000000000' \
@@ -313,7 +385,25 @@ broken! {
     a_released_result_with_a_charge: [
         "update result set state = 'released', charge_id = null, accepted = 0 \
          where result_id = 'mixed'",
-    ] => ["results_match_charges", "items_match_holds"];
+    ] => ["results_match_charges", "items_match_holds", "events_match_acts"];
+
+    a_result_that_nobody_is_asked_about: [
+        "delete from verification",
+    ] => ["verifications_match_results"];
+
+    a_result_that_somebody_else_is_asked_about: [
+        "update verification set verifier_id = checkout_id",
+    ] => ["verifications_match_results"];
+
+    a_question_about_no_result: [
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
+         select slot, book_id, checkout_id, 'no ' || result_id, verifier_id from verification",
+    ] => ["verifications_match_results"];
+
+    a_question_that_the_schema_had_settled: [
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
+         select slot, book_id, checkout_id, 'empty', verifier_id from verification",
+    ] => ["verifications_match_results"];
 
     units_that_nobody_delivered: [
         "update checkout_item set submitted = submitted - 1 where submitted > 0",
@@ -331,6 +421,30 @@ broken! {
         "update checkout set total = total - 1",
     ] => ["checkouts_match_items"];
 
+    a_quote_of_another_quantity: [
+        "update quote set lines = jsonb_set(lines, '{0, quantity}', '7') \
+         where checkout_id is not null",
+    ] => ["quotes_match_checkouts"];
+
+    a_quote_at_another_price: [
+        "update quote set lines = jsonb_set(lines, '{1, unit_price}', '\"1.51\"') \
+         where checkout_id is not null",
+    ] => ["quotes_match_checkouts"];
+
+    a_quote_that_says_nothing: [
+        "update quote set lines = '\"1.50\"' where checkout_id is not null",
+    ] => ["quotes_match_checkouts"];
+
+    a_quote_of_fewer_lines: [
+        "update quote set lines = lines - 1 where checkout_id is not null",
+    ] => ["quotes_match_checkouts"];
+
+    a_checkout_that_two_quotes_name: [
+        "alter table quote drop constraint quote_one_per_checkout; \
+         update quote set lines = q.lines, checkout_id = q.checkout_id from quote q \
+         where quote.checkout_id is null and q.checkout_id is not null",
+    ] => ["quotes_match_checkouts"];
+
     a_cap_that_counts_less: [
         "update cap_usage set used = used - 1 where used > 0",
     ] => ["cap_usage"];
@@ -341,6 +455,6 @@ broken! {
 
     a_hold_placed_on_another_day: [
         "update hold set placed_at = placed_at + interval '1 day' \
-         where placed_at = (select max(placed_at) from hold)",
+         where placed_at = (select max(placed_at) from hold where book_id in (select book_id from cap))",
     ] => ["cap_usage"];
 }

@@ -7,4 +7,5 @@ mod reports;
 mod scene;
 mod stream;
 mod touched;
+mod trade;
 mod void;

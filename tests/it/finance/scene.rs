@@ -44,7 +44,7 @@ pub struct Scene {
     clock: Arc<ShiftedClock>,
     pub engine: Engine,
     accounts: Accounts,
-    checkouts: Checkouts,
+    pub checkouts: Checkouts,
 }
 
 /// The top-ups that a batch credits.
@@ -94,12 +94,12 @@ impl Command for Credit {
     }
 }
 
-fn staff() -> Staff {
+pub fn staff() -> Staff {
     Staff { key: KeyId(bursar::ground::BookId::HOUSE.0), skus: None }
 }
 
 /// A fresh identity: nothing in the scene is sent twice.
-fn fresh() -> CommandIdentity {
+pub fn fresh() -> CommandIdentity {
     let bytes: [u8; 8] = {
         let mut bytes = [0; 8];
         SystemEntropy.fill(&mut bytes);

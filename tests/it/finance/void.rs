@@ -69,13 +69,14 @@ impl Command for Turn {
     }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
-        let standing = if self.void {
+        let (standing, event) = if self.void {
             desk.book.void(desk.entropy, self.topup.0)?;
-            "void"
+            ("void", "topup.voided")
         } else {
             desk.book.reinstate(desk.entropy, self.topup.0)?;
-            "reinstated"
+            ("reinstated", "topup.reinstated")
         };
+        desk.book.emit(event, self.topup.0);
         desk.annexes.of::<Standings>().0.push((self.account, self.topup, standing));
         Ok(Decision::accept(&json!({})))
     }

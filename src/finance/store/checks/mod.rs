@@ -6,9 +6,12 @@
 pub mod books;
 pub mod caps;
 pub mod checkouts;
+pub mod disputes;
+pub mod events;
 pub mod holds;
 pub mod journal;
 pub mod lots;
+pub mod orders;
 pub mod snapshots;
 pub mod topups;
 

@@ -204,37 +204,6 @@ pub async fn transfers(
     .await
 }
 
-/// One outbox event.
-pub struct EventRow {
-    pub book_id: Uuid,
-    pub seq: i64,
-    pub kind: String,
-    pub subject_id: Uuid,
-}
-
-/// The events of some stretches.
-pub async fn events(
-    tx: &mut PgConnection,
-    stretches: &[Stretch],
-) -> Result<Vec<EventRow>, sqlx::Error> {
-    sqlx::query_as!(
-        EventRow,
-        r#"select e.book_id as "book_id!", e.seq as "seq!", e.kind as "kind!",
-                  e.subject_id as "subject_id!"
-           from unnest($1::smallint[], $2::uuid[], $3::bigint[], $4::bigint[])
-                as u(slot, book_id, from_seq, to_seq)
-           cross join lateral (
-             select * from outbox where slot = u.slot and book_id = u.book_id
-               and seq > u.from_seq and seq <= u.to_seq offset 0) e"#,
-        &stretches.iter().map(|s| s.slot).collect::<Vec<_>>(),
-        &stretches.iter().map(|s| s.book).collect::<Vec<_>>(),
-        &stretches.iter().map(|s| s.from).collect::<Vec<_>>(),
-        &stretches.iter().map(|s| s.to).collect::<Vec<_>>()
-    )
-    .fetch_all(tx)
-    .await
-}
-
 /// The proven books after a place and up to another that have no row, with their versions.
 pub async fn lost(
     tx: &mut PgConnection,

@@ -19,22 +19,28 @@ pub enum Table {
     Captures,
     Charges,
     Reversals,
+    Disputes,
     Checkouts,
     Items,
     Results,
+    Verifications,
+    Quotes,
     Topups,
     Lots,
 }
 
 impl Table {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Holds,
         Self::Captures,
         Self::Charges,
         Self::Reversals,
+        Self::Disputes,
         Self::Checkouts,
         Self::Items,
         Self::Results,
+        Self::Verifications,
+        Self::Quotes,
         Self::Topups,
         Self::Lots,
     ];
@@ -54,9 +60,12 @@ pub async fn page(
         Table::Captures => capture(tx, &slots, books, after, limit).await,
         Table::Charges => charge(tx, &slots, books, after, limit).await,
         Table::Reversals => reversal(tx, &slots, books, after, limit).await,
+        Table::Disputes => dispute(tx, &slots, books, after, limit).await,
         Table::Checkouts => checkout(tx, &slots, books, after, limit).await,
         Table::Items => checkout_item(tx, &slots, books, after, limit).await,
         Table::Results => result(tx, &slots, books, after, limit).await,
+        Table::Verifications => verification(tx, &slots, books, after, limit).await,
+        Table::Quotes => quote(tx, &slots, books, after, limit).await,
         Table::Topups => topup(tx, &slots, books, after, limit).await,
         Table::Lots => lot(tx, &slots, books, after, limit).await,
     }
@@ -91,9 +100,14 @@ macro_rules! pages {
 }
 
 pages! {
-    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id" {
+    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id
+       and movement = any (array(select movement from movement where name in ('hold', 'release')))" {
         hold: "select id from proof_stray where slot = u.slot and book_id = u.book_id
                  and kind = 'hold' and id > $3 order by id";
+    }
+    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id
+       and movement = any (array(
+         select movement from movement where name in ('capture', 'reversal')))" {
         capture: "select capture_id as id from capture
                   where slot = u.slot and book_id = u.book_id and capture_id > $3
                   order by capture_id";
@@ -103,6 +117,13 @@ pages! {
         reversal: "select distinct charge_id as id from reversal
                    where slot = u.slot and book_id = u.book_id and charge_id > $3
                    order by charge_id";
+        dispute: "select distinct charge_id as id from dispute
+                  where slot = u.slot and book_id = u.book_id and charge_id > $3
+                  order by charge_id";
+    }
+    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id
+       and movement = any (array(
+         select movement from movement where name in ('topup', 'void', 'reinstatement')))" {
         topup: "select topup_id as id from topup
                 where slot = u.slot and book_id = u.book_id and topup_id > $3 order by topup_id";
     }
@@ -120,6 +141,19 @@ pages! {
         result: "select distinct checkout_id as id from result
                  where slot = u.slot and book_id = u.book_id and checkout_id > $3
                  order by checkout_id";
+        verification: "select distinct checkout_id as id from verification
+                       where slot = u.slot and book_id = u.book_id and checkout_id > $3
+                       order by checkout_id";
+    }
+    "select * from (
+       select * from quote where slot = u.slot and book_id = u.book_id
+         and quote_id = r.id offset 0) q
+     cross join lateral (
+       select * from checkout where slot = u.slot and book_id = u.book_id
+         and checkout_id = q.checkout_id offset 0) k" {
+        quote: "select quote_id as id from quote
+                where slot = u.slot and book_id = u.book_id and quote_id > $3
+                  and checkout_id is not null order by quote_id";
     }
     "select * from proof_lot where slot = u.slot and book_id = u.book_id and walk = 'lap'
        and lot_id = r.id" {

@@ -64,13 +64,13 @@ pub async fn lots(
     lots: &[(ProvenLot, i64)],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into proof_lot (slot, book_id, walk, lot_id, paid, amount, remaining, version)
-         select slot, book_id, $1, lot_id, paid, amount, remaining, version
+        "insert into proof_lot (slot, book_id, walk, lot_id, paid, amount, remaining, lost, version)
+         select slot, book_id, $1, lot_id, paid, amount, remaining, lost, version
          from unnest($2::smallint[], $3::uuid[], $4::uuid[], $5::boolean[], $6::bigint[],
-                     $7::bigint[], $8::bigint[])
-              as u(slot, book_id, lot_id, paid, amount, remaining, version)
+                     $7::bigint[], $8::bigint[], $9::bigint[])
+              as u(slot, book_id, lot_id, paid, amount, remaining, lost, version)
          on conflict (slot, book_id, walk, lot_id) do update
-           set remaining = excluded.remaining, version = excluded.version",
+           set remaining = excluded.remaining, lost = excluded.lost, version = excluded.version",
         walk,
         &lots.iter().map(|(l, _)| slot_of(l.book_id)).collect::<Vec<_>>(),
         &lots.iter().map(|(l, _)| l.book_id).collect::<Vec<_>>(),
@@ -78,6 +78,7 @@ pub async fn lots(
         &lots.iter().map(|(l, _)| l.paid).collect::<Vec<_>>(),
         &lots.iter().map(|(l, _)| l.amount).collect::<Vec<_>>(),
         &lots.iter().map(|(l, _)| l.remaining).collect::<Vec<_>>(),
+        &lots.iter().map(|(l, _)| l.lost).collect::<Vec<_>>(),
         &lots.iter().map(|(_, version)| *version).collect::<Vec<_>>()
     )
     .execute(tx)
@@ -184,16 +185,16 @@ pub async fn heads(tx: &mut PgConnection, books: &[Uuid]) -> Result<Vec<Head>, s
 pub async fn walks_agree(tx: &mut PgConnection, book: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"with lots as (
-             (select lot_id, paid, amount, remaining from proof_lot
+             (select lot_id, paid, amount, remaining, lost from proof_lot
               where slot = $1 and book_id = $2 and walk = 'head'
               except all
-              select lot_id, paid, amount, remaining from proof_lot
+              select lot_id, paid, amount, remaining, lost from proof_lot
               where slot = $1 and book_id = $2 and walk = 'lap')
              union all
-             (select lot_id, paid, amount, remaining from proof_lot
+             (select lot_id, paid, amount, remaining, lost from proof_lot
               where slot = $1 and book_id = $2 and walk = 'lap'
               except all
-              select lot_id, paid, amount, remaining from proof_lot
+              select lot_id, paid, amount, remaining, lost from proof_lot
               where slot = $1 and book_id = $2 and walk = 'head')),
            spent as (
              (select spender_id, day, spent from proof_spent

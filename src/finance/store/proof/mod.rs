@@ -6,10 +6,13 @@
 
 pub mod books;
 pub mod cursor;
+pub mod disputes;
+pub mod events;
 pub mod findings;
 pub mod ids;
 pub mod keep;
 pub mod money;
+pub mod orders;
 pub mod sales;
 pub mod snapshots;
 pub mod strays;

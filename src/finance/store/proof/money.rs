@@ -13,13 +13,15 @@ pub struct LotRow {
     pub paid: bool,
     pub amount: i64,
     pub remaining: i64,
+    /// Of a void settlement: what was spent of it and has not come back.
+    pub lost: Option<i64>,
 }
 
 pub async fn lots(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<LotRow>, sqlx::Error> {
     sqlx::query_as!(
         LotRow,
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
-                  l.amount as "amount!", l.remaining as "remaining!"
+                  l.amount as "amount!", l.remaining as "remaining!", l.lost
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, lot_id)
            cross join lateral (
              select * from lot where slot = u.slot and book_id = u.book_id
@@ -39,6 +41,7 @@ pub struct ProvenLot {
     pub paid: bool,
     pub amount: i64,
     pub remaining: i64,
+    pub lost: i64,
 }
 
 pub async fn proven_lots(
@@ -49,7 +52,7 @@ pub async fn proven_lots(
     sqlx::query_as!(
         ProvenLot,
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
-                  l.amount as "amount!", l.remaining as "remaining!"
+                  l.amount as "amount!", l.remaining as "remaining!", l.lost as "lost!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, lot_id)
            cross join lateral (
              select * from proof_lot where slot = u.slot and book_id = u.book_id and walk = $4
@@ -121,7 +124,7 @@ pub async fn all_proven_lots(
     sqlx::query_as!(
         ProvenLot,
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
-                  l.amount as "amount!", l.remaining as "remaining!"
+                  l.amount as "amount!", l.remaining as "remaining!", l.lost as "lost!"
            from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
            cross join lateral (
              select * from proof_lot where slot = u.slot and book_id = u.book_id and walk = $3

@@ -1,5 +1,6 @@
 //! Checkouts with everything in them.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,6 +11,8 @@ pub struct CheckoutRow {
     pub book_id: Uuid,
     pub checkout_id: Uuid,
     pub total: i64,
+    pub created_at: DateTime<Utc>,
+    pub canceled_at: Option<DateTime<Utc>>,
 }
 
 pub async fn checkouts(
@@ -18,7 +21,8 @@ pub async fn checkouts(
 ) -> Result<Vec<CheckoutRow>, sqlx::Error> {
     sqlx::query_as!(
         CheckoutRow,
-        r#"select c.book_id as "book_id!", c.checkout_id as "checkout_id!", c.total as "total!"
+        r#"select c.book_id as "book_id!", c.checkout_id as "checkout_id!", c.total as "total!",
+                  c.created_at as "created_at!", c.canceled_at
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
            cross join lateral (
              select * from checkout where slot = u.slot and book_id = u.book_id
@@ -44,6 +48,8 @@ pub struct ItemRow {
     pub closed: bool,
     /// The price in the version of the SKU that it names.
     pub listed_price: Option<i64>,
+    /// Who judges its results, by that version.
+    pub verifier_id: Option<Uuid>,
 }
 
 /// The items of some checkouts.
@@ -54,7 +60,7 @@ pub async fn items(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ItemRow>, s
                   i.hold_id as "hold_id!", i.quantity as "quantity!",
                   i.unit_price as "unit_price!", i.submitted as "submitted!",
                   i.settled as "settled!", i.closed as "closed!",
-                  v.unit_price as "listed_price?"
+                  v.unit_price as "listed_price?", v.verifier_id as "verifier_id?"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
            cross join lateral (
              select * from checkout_item where slot = u.slot and book_id = u.book_id
@@ -78,6 +84,10 @@ pub struct ResultRow {
     pub state: String,
     pub accepted: Option<i64>,
     pub charge_id: Option<Uuid>,
+    /// Whether its schema alone has settled it.
+    pub by_schema: bool,
+    pub submitted_at: DateTime<Utc>,
+    pub decided_at: Option<DateTime<Utc>>,
 }
 
 /// The results of some checkouts.
@@ -86,7 +96,9 @@ pub async fn results(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ResultRow
         ResultRow,
         r#"select r.book_id as "book_id!", r.checkout_id as "checkout_id!",
                   r.result_id as "result_id!", r.item as "item!", r.quantity as "quantity!",
-                  r.state as "state!", r.accepted, r.charge_id
+                  r.state as "state!", r.accepted, r.charge_id,
+                  coalesce(r.verdict ->> 'verifier' = 'schema', false) as "by_schema!",
+                  r.submitted_at as "submitted_at!", r.decided_at
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
            cross join lateral (
              select * from result where slot = u.slot and book_id = u.book_id
@@ -112,6 +124,7 @@ pub struct ChargeRow {
     pub amount: i64,
     pub reversed: i64,
     pub transaction_id: Uuid,
+    pub captured_at: DateTime<Utc>,
 }
 
 /// Some charges.
@@ -121,7 +134,8 @@ pub async fn charges(tx: &mut PgConnection, keys: &Keys) -> Result<Vec<ChargeRow
         r#"select c.book_id as "book_id!", c.charge_id as "charge_id!",
                   c.checkout_id as "checkout_id!", c.item as "item!", c.result_id as "result_id!",
                   c.quantity as "quantity!", c.unit_price as "unit_price!", c.amount as "amount!",
-                  c.reversed as "reversed!", c.transaction_id as "transaction_id!"
+                  c.reversed as "reversed!", c.transaction_id as "transaction_id!",
+                  c.captured_at as "captured_at!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, charge_id)
            cross join lateral (
              select * from charge where slot = u.slot and book_id = u.book_id
@@ -144,7 +158,8 @@ pub async fn charges_of_checkouts(
         r#"select c.book_id as "book_id!", c.charge_id as "charge_id!",
                   c.checkout_id as "checkout_id!", c.item as "item!", c.result_id as "result_id!",
                   c.quantity as "quantity!", c.unit_price as "unit_price!", c.amount as "amount!",
-                  c.reversed as "reversed!", c.transaction_id as "transaction_id!"
+                  c.reversed as "reversed!", c.transaction_id as "transaction_id!",
+                  c.captured_at as "captured_at!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, checkout_id)
            cross join lateral (
              select * from charge where slot = u.slot and book_id = u.book_id
@@ -163,6 +178,9 @@ pub struct ReversalRow {
     pub charge_id: Uuid,
     pub amount: i64,
     pub transaction_id: Uuid,
+    /// The dispute that it upholds.
+    pub dispute_id: Option<Uuid>,
+    pub reversed_at: DateTime<Utc>,
 }
 
 /// The reversals of some charges.
@@ -173,7 +191,8 @@ pub async fn reversals(
     sqlx::query_as!(
         ReversalRow,
         r#"select r.book_id as "book_id!", r.charge_id as "charge_id!", r.amount as "amount!",
-                  r.transaction_id as "transaction_id!"
+                  r.transaction_id as "transaction_id!", r.dispute_id,
+                  r.reversed_at as "reversed_at!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, charge_id)
            cross join lateral (
              select * from reversal where slot = u.slot and book_id = u.book_id

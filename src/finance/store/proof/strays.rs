@@ -102,7 +102,9 @@ async fn holds(tx: &mut PgConnection, from: Sweep, limit: i64) -> Result<Vec<Row
            from page cross join lateral (
              select count(*) = 0 as stray from (
                select from transfer t where t.slot = page.slot and t.subject_id = page.hold_id
-                 and t.book_id = page.book_id limit 1) t) s
+                 and t.book_id = page.book_id and t.movement = any (array(
+                   select movement from movement where name in ('hold', 'release')))
+               limit 1) t) s
            where stray or nth = (select max(nth) from page)
            order by nth"#,
         from.slot,
