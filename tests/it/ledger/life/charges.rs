@@ -2,10 +2,10 @@
 
 use bursar::checkout::{ChargeState, DisputeView};
 
-use super::super::model::{Time, amount};
-use super::super::scene::{self, Call};
 use super::op::recent;
 use super::{Charged, Disputed, Life};
+use crate::ledger::model::{Time, amount};
+use crate::ledger::scene::{self, Call};
 
 /// How often a charge can be disputed.
 const DISPUTES_MAX: usize = 5;

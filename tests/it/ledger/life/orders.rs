@@ -5,9 +5,9 @@ use bursar::ground::Clock;
 use bursar::ledger::{Outcome, Refusal};
 use chrono::TimeDelta;
 
-use super::super::model::{amount, sorted};
-use super::super::scene::{self, Call, Request, TERMS};
 use super::{Item, Life, Opened, Quoted};
+use crate::ledger::model::{amount, sorted};
+use crate::ledger::scene::{self, Call, Request, TERMS};
 
 impl Life {
     pub(super) async fn relist(&mut self, sku: usize, price: i64, active: bool) {

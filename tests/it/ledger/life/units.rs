@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::scene::{self, Call, TERMS};
 use super::op::{Part, recent};
 use super::{Charged, Delivered, Life};
+use crate::ledger::scene::{self, Call, TERMS};
 
 impl Life {
     /// All results of a submission are taken, or the first that cannot be is why none is.

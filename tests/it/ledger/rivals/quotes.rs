@@ -5,11 +5,11 @@ use bursar::ground::{BookId, Clock, KeyId, QuoteId};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 
-use super::super::commands::Verb;
-use super::super::model::amount;
-use super::super::race::replicas;
-use super::super::scene::{self, Call, Replica, Request, TERMS, code};
 use super::{PAIRS, Side, adds_up, meet_all, month, sides, winner};
+use crate::ledger::commands::Verb;
+use crate::ledger::model::amount;
+use crate::ledger::race::replicas;
+use crate::ledger::scene::{self, Call, Replica, Request, TERMS, code};
 use crate::support::postgres::{TestDatabase, run};
 
 async fn quoted(replica: &Replica, account: BookId, key: KeyId, sku: &str) -> QuoteId {

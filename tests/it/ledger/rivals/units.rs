@@ -4,10 +4,10 @@ use bursar::ground::{BookId, ChargeId, CheckoutId, Clock, KeyId};
 use bursar::ledger::expire_lots;
 use chrono::TimeDelta;
 
-use super::super::model::amount;
-use super::super::race::{opened, replicas};
-use super::super::scene::{self, Call, Replica, code};
 use super::{GRANT, PAIRS, Side, adds_up, charge_of, meet_all, meet_worker, month, sides, winner};
+use crate::ledger::model::amount;
+use crate::ledger::race::{opened, replicas};
+use crate::ledger::scene::{self, Call, Replica, code};
 use crate::support::postgres::run;
 
 async fn open_of(replica: Replica, account: BookId, key: KeyId) -> CheckoutId {
