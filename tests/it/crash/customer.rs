@@ -17,7 +17,7 @@ use crate::topup::buyer::Buyer;
 
 /// What is sold, and for how much.
 pub const SKUS: [(&str, &str); 3] = [("lead", "0.05"), ("page", "0.003"), ("call", "0.000007")];
-const TOPUP: &str = "/api/v1/credits/topup";
+pub const TOPUP: &str = "/api/v1/credits/topup";
 
 /// A request and what it was told.
 pub struct Record {
@@ -225,7 +225,7 @@ impl Customer {
 }
 
 /// What stays the same of a top-up's answer; the balance goes on.
-fn credited(answer: &Answer) -> String {
+pub fn credited(answer: &Answer) -> String {
     let told = answer.json();
     let members = ["topup_id", "status", "amount", "credited", "account_id", "transaction"];
     members.map(|name| told[name].to_string()).join(" ")

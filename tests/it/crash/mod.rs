@@ -6,6 +6,8 @@
 //! form as long as wanted and repeat its choices; the moments are the machine's.
 
 mod customer;
+mod cut;
+mod script;
 mod site;
 mod sums;
 
@@ -54,7 +56,7 @@ async fn many_kills() {
 async fn rounds(seed: u64, rounds: usize, customers: usize, moments: usize) {
     eprintln!("CRASH_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let mut site = Site::open().await;
+    let mut site = Site::open("25.00").await;
     for round in 0..rounds {
         if round % 8 == 0 {
             site.welcome(customers).await;
@@ -62,5 +64,6 @@ async fn rounds(seed: u64, rounds: usize, customers: usize, moments: usize) {
         let moment = 1 + dice.below(moments);
         site.round(KILLS[round % KILLS.len()], moment, &mut dice).await;
     }
+    site.tell();
     site.close().await;
 }

@@ -105,17 +105,19 @@ impl World {
 /// A durable Postgres, a proxy before it, the service behind that, and customers.
 pub struct Site {
     directory: PathBuf,
-    postgres: Option<ManagedPostgres>,
-    proxy: Proxy,
-    service: Option<Service>,
-    world: Arc<World>,
+    pub postgres: Option<ManagedPostgres>,
+    pub proxy: Proxy,
+    pub service: Option<Service>,
+    pub world: Arc<World>,
+    /// What every customer is given, in US dollars.
+    grant: &'static str,
     customers: Vec<Customer>,
     rounds: usize,
     operations: usize,
 }
 
 impl Site {
-    pub async fn open() -> Self {
+    pub async fn open(grant: &'static str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!("/tmp/bursar-crash-{}-{n}", std::process::id()));
@@ -124,7 +126,7 @@ impl Site {
         }
         let postgres = ManagedPostgres::start(&directory, &surroundings()).await.unwrap();
         let proxy = Proxy::start(&postgres.connect_options(Role::Service)).await;
-        let service = start(&postgres, &proxy);
+        let service = start(&postgres, &proxy, grant);
         for (sku, price) in SKUS {
             service.list(sku, price).await;
         }
@@ -145,6 +147,7 @@ impl Site {
             proxy,
             service: Some(service),
             world: Arc::new(world),
+            grant,
             customers: Vec::new(),
             rounds: 0,
             operations: 0,
@@ -191,14 +194,12 @@ impl Site {
     async fn strike(&mut self, kill: Kill, dice: &mut Dice) {
         match kill {
             Kill::Service => {
-                self.announce(None);
-                drop(self.service.take());
+                self.kill_service();
                 self.start_service();
             }
             Kill::ServiceAtCommit => {
                 self.proxy.cut(Cut::Stall, 1, dice.split()).await;
-                self.announce(None);
-                drop(self.service.take());
+                self.kill_service();
                 self.start_service();
             }
             Kill::PostgresAtCommit => {
@@ -242,8 +243,13 @@ impl Site {
         });
     }
 
-    fn start_service(&mut self) {
-        let service = start(self.postgres.as_ref().unwrap(), &self.proxy);
+    pub fn kill_service(&mut self) {
+        self.announce(None);
+        drop(self.service.take());
+    }
+
+    pub fn start_service(&mut self) {
+        let service = start(self.postgres.as_ref().unwrap(), &self.proxy, self.grant);
         let url = service.url.clone();
         self.service = Some(service);
         self.announce(Some(url));
@@ -272,7 +278,7 @@ impl Site {
     }
 
     /// Every check, by the ledger's own report and by the tests' queries.
-    async fn check(&self) {
+    pub async fn check(&self) {
         let postgres = self.postgres.as_ref().unwrap();
         let reports = db::report_pool(postgres.connect_options(Role::Service), 1);
         let report = Finance::new(reports.clone()).check().await.unwrap();
@@ -284,10 +290,9 @@ impl Site {
         owner.close().await;
     }
 
-    pub async fn close(mut self) {
-        let postgres = self.postgres.take().unwrap();
-        assert_checks(&postgres.url(Role::Service));
-        let [before, after, anywhere, stalled] = self.proxy.counts();
+    /// Says what was done in all rounds.
+    pub fn tell(&self) {
+        let [before, after, anywhere, _, stalled] = self.proxy.counts();
         eprintln!(
             "{} rounds: {} operations acknowledged and repeated, {} requests lost, {} told to come \
              again; connections cut: {before} before COMMIT, {after} after it, {anywhere} anywhere; {stalled} \
@@ -297,6 +302,11 @@ impl Site {
             self.world.lost.load(Ordering::Relaxed),
             self.world.again.load(Ordering::Relaxed),
         );
+    }
+
+    pub async fn close(mut self) {
+        let postgres = self.postgres.take().unwrap();
+        assert_checks(&postgres.url(Role::Service));
         drop(self.service.take());
         postgres.stop().await.unwrap();
         fs::remove_dir_all(&self.directory).unwrap();
@@ -304,12 +314,15 @@ impl Site {
 }
 
 /// Starts the service behind the proxy. Its answers name one public URL, whatever its port.
-fn start(postgres: &ManagedPostgres, proxy: &Proxy) -> Service {
+fn start(postgres: &ManagedPostgres, proxy: &Proxy, grant: &str) -> Service {
     let url = proxy.through(postgres.connect_options(Role::Service)).to_url_lossy();
     let variables = [
         ("BURSAR_PUBLIC_URL", "http://127.0.0.1:8402"),
         ("BURSAR_SETTLE_TIMEOUT_S", "1"),
         ("BURSAR_VERIFY_TIMEOUT_S", "1"),
+        ("BURSAR_RESOLVE_INTERVAL_MS", "100"),
+        ("BURSAR_RESOLVE_BACKOFF_MS", "200"),
+        ("BURSAR_SIGNUP_GRANT", grant),
     ];
     Service::start_at(url.as_str(), &postgres.url(Role::Owner), &variables)
 }

@@ -19,6 +19,6 @@ mod refusals;
 mod repeat;
 mod restored;
 mod rivals;
-mod rows;
+pub mod rows;
 pub mod scene;
 mod vectors;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bursar::checkout::{
-    Check, CheckoutError, Checkouts, Criteria, DisputeDecision, DisputeRequest, Order, OrderLine,
-    ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict, Verification,
+    Acceptance, Check, CheckoutError, Checkouts, Criteria, DisputeDecision, DisputeRequest, Order,
+    OrderLine, ResultSubmission, ReversalRequest, SkuTerms, Staff, Verdict, Verification,
 };
 use bursar::db;
 use bursar::ground::{
-    Amount, BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, Fingerprint, KeyId,
+    Amount, BookId, ChargeId, CheckoutId, Clock, DisputeId, Entropy, Fingerprint, KeyId, QuoteId,
     SeededEntropy, ShiftedClock, SystemEntropy, sha256,
 };
 use bursar::ledger::{self, CommandIdentity, Engine, EngineSettings, Outcome, SubmitError};
@@ -71,7 +71,7 @@ impl Replica {
                 title: terms.sku.to_owned(),
                 unit: "unit".to_owned(),
                 unit_price: amount(terms.price),
-                criteria: Criteria::default(),
+                criteria: criteria(),
                 verification: Verification::Push,
                 delivery_deadline_s: terms.deliver * 1800,
                 verification_deadline_s: terms.verify * 1800,
@@ -114,8 +114,12 @@ impl Replica {
         let identity = CommandIdentity::of_request(KeyId(Uuid::nil()), key, fingerprint);
         match call.clone() {
             Call::Open(order) => self.checkouts.open(*account, identity, order).await,
+            Call::Accept(acceptance) => self.checkouts.accept(*account, identity, acceptance).await,
             Call::Submit(checkout, submission) => {
                 self.checkouts.submit(checkout, identity, staff(), vec![submission]).await
+            }
+            Call::SubmitAll(checkout, submissions) => {
+                self.checkouts.submit(checkout, identity, staff(), submissions).await
             }
             Call::Judge(checkout, result, verdict) => {
                 self.checkouts.judge(checkout, &result, identity, verdict).await
@@ -147,7 +151,9 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Call {
     Open(Order),
+    Accept(Acceptance),
     Submit(CheckoutId, ResultSubmission),
+    SubmitAll(CheckoutId, Vec<ResultSubmission>),
     Judge(CheckoutId, String, Verdict),
     Cancel(CheckoutId),
     Reverse(ChargeId, ReversalRequest),
@@ -164,6 +170,17 @@ impl Request {
 
 pub fn staff() -> Staff {
     Staff { key: STAFF, skus: None }
+}
+
+/// Evidence must name its result.
+fn criteria() -> Criteria {
+    let schema = json!({ "type": "object", "required": ["result"] });
+    Criteria { schema: Some(schema), ..Criteria::default() }
+}
+
+/// Accepts a quote as it is.
+pub fn accept(spender: KeyId, quote: QuoteId) -> Call {
+    Call::Accept(Acceptance { spender, quote, max_total: None })
 }
 
 /// An order of so many units of each SKU of [`TERMS`] by index.

@@ -1,7 +1,8 @@
 //! A proxy between the service and Postgres that can cut a connection where it hurts most: at a
 //! COMMIT, before it goes up or before its reply comes down.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -21,8 +22,11 @@ pub enum Cut {
     AfterCommit,
     /// Any message of either side is lost.
     Anywhere,
-    /// The server has committed, and its reply does not come. The connection stays, until one of its
-    /// ends is killed.
+    /// The COMMIT of a transaction that writes outcomes of commands never reaches the server. The
+    /// connection stays, until one of its ends is killed.
+    Hold,
+    /// The server has committed such a transaction, and its reply does not come. The connection stays
+    /// likewise.
     Stall,
 }
 
@@ -46,7 +50,7 @@ struct Shared {
     armed: Mutex<Option<Armed>>,
     cuts: watch::Sender<usize>,
     /// How many of each kind of cut there were, in the order of [`Cut`].
-    counts: [AtomicUsize; 4],
+    counts: [AtomicUsize; 5],
 }
 
 struct Armed {
@@ -96,22 +100,23 @@ impl Proxy {
         *self.shared.armed.lock().unwrap() = None;
     }
 
-    /// How many cuts there were: before COMMIT, after it, anywhere, and stalled ones.
-    pub fn counts(&self) -> [usize; 4] {
-        [0, 1, 2, 3].map(|n| self.shared.counts[n].load(Ordering::Relaxed))
+    /// How many cuts there were: before COMMIT, after it, anywhere, and COMMITs and replies withheld.
+    pub fn counts(&self) -> [usize; 5] {
+        [0, 1, 2, 3, 4].map(|n| self.shared.counts[n].load(Ordering::Relaxed))
     }
 }
 
 impl Shared {
     /// Whether and how this message is the end of its connection.
-    fn cuts(&self, kind: Kind) -> Option<Cut> {
+    fn cuts(&self, kind: Kind, decides: bool) -> Option<Cut> {
         let mut armed = self.armed.lock().unwrap();
         let armed = armed.as_mut()?;
         let (fits, chance) = match armed.cut {
             Cut::BeforeCommit => (kind == Kind::Commit, 2),
             Cut::AfterCommit => (kind == Kind::Committed, 2),
             Cut::Anywhere => (true, 40),
-            Cut::Stall => (kind == Kind::Committed, 1),
+            Cut::Hold => (kind == Kind::Commit && decides, 1),
+            Cut::Stall => (kind == Kind::Committed && decides, 1),
         };
         let cuts = fits && armed.dice.below(chance) == 0;
         if cuts {
@@ -119,7 +124,8 @@ impl Shared {
                 Cut::BeforeCommit => 0,
                 Cut::AfterCommit => 1,
                 Cut::Anywhere => 2,
-                Cut::Stall => 3,
+                Cut::Hold => 3,
+                Cut::Stall => 4,
             };
             self.counts[place].fetch_add(1, Ordering::Relaxed);
             self.cuts.send_modify(|cuts| *cuts += 1);
@@ -133,9 +139,11 @@ impl Shared {
 async fn serve(shared: Arc<Shared>, client: TcpStream) {
     let Ok((from_server, to_server)) = connect(&shared.server).await else { return };
     let (from_client, to_client) = client.into_split();
+    // Whether the transaction under way writes outcomes of commands.
+    let decides = AtomicBool::new(false);
     tokio::select! {
-        () = up(&shared, from_client, to_server) => {}
-        () = down(&shared, from_server, to_client) => {}
+        () = up(&shared, &decides, from_client, to_server) => {}
+        () = down(&shared, &decides, from_server, to_client) => {}
     }
 }
 
@@ -157,16 +165,34 @@ async fn connect(server: &PgConnectOptions) -> std::io::Result<(FromServer, ToSe
     })
 }
 
-async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: ToServer) {
+async fn up(shared: &Shared, decides: &AtomicBool, mut from: OwnedReadHalf, mut to: ToServer) {
     // The first message has no type.
     let mut typed = false;
+    // The names of the prepared statements that write outcomes.
+    let mut writers = HashSet::new();
     while let Some((kind, message)) = read(&mut from, typed).await {
+        let mut parts = message.get(5..).unwrap_or_default().split(|byte| *byte == 0);
+        match (kind, parts.next(), parts.next()) {
+            (b'P', Some(name), Some(sql)) if mentions(sql, b"insert into outcome") => {
+                writers.insert(name.to_vec());
+            }
+            (b'B', Some(_), Some(name)) if writers.contains(name) => {
+                decides.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
         let commits = matches!(kind, b'Q' | b'P') && {
             let text = String::from_utf8_lossy(&message[5..]).to_ascii_lowercase();
             text.split('\0').any(|part| part.trim_end_matches(';').trim() == "commit")
         };
-        if shared.cuts(if commits { Kind::Commit } else { Kind::Other }).is_some() {
-            return;
+        let kind = if commits { Kind::Commit } else { Kind::Other };
+        match shared.cuts(kind, decides.load(Ordering::Relaxed)) {
+            None => {}
+            Some(Cut::Hold) => {
+                while read(&mut from, true).await.is_some() {}
+                return;
+            }
+            Some(Cut::BeforeCommit | Cut::AfterCommit | Cut::Anywhere | Cut::Stall) => return,
         }
         if to.write_all(&message).await.is_err() {
             return;
@@ -175,21 +201,30 @@ async fn up(shared: &Shared, mut from: OwnedReadHalf, mut to: ToServer) {
     }
 }
 
-async fn down(shared: &Shared, mut from: FromServer, mut to: OwnedWriteHalf) {
+async fn down(shared: &Shared, decides: &AtomicBool, mut from: FromServer, mut to: OwnedWriteHalf) {
     while let Some((kind, message)) = read(&mut from, true).await {
         let committed = kind == b'C' && message[5..] == *b"COMMIT\0";
-        match shared.cuts(if committed { Kind::Committed } else { Kind::Other }) {
+        if kind == b'Z' && message[5..] == *b"I" {
+            // No transaction is under way.
+            decides.store(false, Ordering::Relaxed);
+        }
+        let kind = if committed { Kind::Committed } else { Kind::Other };
+        match shared.cuts(kind, decides.load(Ordering::Relaxed)) {
             None => {}
             Some(Cut::Stall) => {
                 while read(&mut from, true).await.is_some() {}
                 return;
             }
-            Some(Cut::BeforeCommit | Cut::AfterCommit | Cut::Anywhere) => return,
+            Some(Cut::BeforeCommit | Cut::AfterCommit | Cut::Anywhere | Cut::Hold) => return,
         }
         if to.write_all(&message).await.is_err() {
             return;
         }
     }
+}
+
+fn mentions(sql: &[u8], words: &[u8]) -> bool {
+    sql.windows(words.len()).any(|window| window == words)
 }
 
 /// One message of the protocol with its type; none when the connection has ended.

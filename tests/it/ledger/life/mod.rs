@@ -1,20 +1,23 @@
 //! The whole life of checkouts on real Postgres: random sequences through the engine, against the
 //! model.
 
+mod charges;
 mod op;
+mod orders;
+mod units;
 
-use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, KeyId};
-use bursar::ledger::{self, Outcome, Refusal, Role, SubmitError};
+use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, DisputeId, KeyId, QuoteId};
+use bursar::ledger::{self, Outcome, Role, SubmitError};
 use chrono::{NaiveTime, TimeDelta};
 use proptest::prelude::*;
 use sqlx::Row;
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use op::{Op, op, recent};
+use op::{Op, Part, op, recent};
 
 use super::commands::Verb;
-use super::model::{Model, Time, amount, sorted};
+use super::model::{Model, Time, amount};
 use super::scene::{Call, Replica, Request, TERMS};
 use super::{invariants, scene};
 use crate::support::postgres::test_database;
@@ -23,9 +26,18 @@ struct Item {
     hold: usize,
     sku: usize,
     quantity: i64,
+    price: i64,
     submitted: i64,
     closed: bool,
     deliver_by: Time,
+}
+
+struct Quoted {
+    id: QuoteId,
+    /// SKU, quantity and price of each line.
+    lines: Vec<[i64; 3]>,
+    expires: Time,
+    accepted: bool,
 }
 
 struct Opened {
@@ -46,6 +58,14 @@ struct Charged {
     id: ChargeId,
     capture: usize,
     final_at: Time,
+    disputes: Vec<Disputed>,
+}
+
+struct Disputed {
+    id: DisputeId,
+    amount: i64,
+    decide_by: Time,
+    open: bool,
 }
 
 struct Life {
@@ -53,6 +73,9 @@ struct Life {
     account: BookId,
     keys: [KeyId; 2],
     model: Model,
+    /// Price of each SKU, and whether it is sold.
+    catalog: [(i64, bool); 3],
+    quoted: Vec<Quoted>,
     opened: Vec<Opened>,
     delivered: Vec<Delivered>,
     charged: Vec<Charged>,
@@ -71,9 +94,19 @@ impl Life {
         let account = scene::fresh_account(&replica.clock);
         let keys = replica.open_account(account).await;
         let model = Model::new(replica.clock.now());
-        let (opened, delivered, charged) = (Vec::new(), Vec::new(), Vec::new());
-        let (topups, done) = (Vec::new(), Vec::new());
-        Self { replica, account, keys, model, opened, delivered, charged, topups, done }
+        Self {
+            replica,
+            account,
+            keys,
+            model,
+            catalog: TERMS.map(|terms| (terms.price, true)),
+            quoted: Vec::new(),
+            opened: Vec::new(),
+            delivered: Vec::new(),
+            charged: Vec::new(),
+            topups: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
     async fn apply(&mut self, op: &Op) {
@@ -90,9 +123,21 @@ impl Life {
                 self.model.grant(micros, expires);
             }
             Op::Open { key, quantities, slack } => self.open(key, quantities, slack).await,
-            Op::Submit { pick, item, quantity, again } => {
-                self.submit(pick, item, quantity, again).await;
+            Op::Quote { key, quantities } => self.quote(key, quantities).await,
+            Op::Accept { pick, key, slack } => {
+                if let Some(n) = recent(pick, self.quoted.len()) {
+                    self.accept(n, key, slack).await;
+                }
             }
+            Op::Buy { key, quantities } => {
+                let before = self.quoted.len();
+                self.quote(key, quantities).await;
+                if self.quoted.len() > before {
+                    self.accept(before, key, None).await;
+                }
+            }
+            Op::Relist { sku, price, active } => self.relist(sku, price, active).await,
+            Op::Submit { pick, ref parts, again } => self.submit(pick, parts, again).await,
             Op::Judge { pick, accepted } => {
                 if let Some(n) = recent(pick, self.delivered.len()) {
                     self.judge(n, accepted).await;
@@ -100,7 +145,7 @@ impl Life {
             }
             Op::Deliver { pick, item, quantity, accepted } => {
                 let before = self.delivered.len();
-                self.submit(pick, item, quantity, false).await;
+                self.submit(pick, &[Part { item, quantity, meets: true }], false).await;
                 if self.delivered.len() > before {
                     self.judge(before, accepted).await;
                 }
@@ -114,9 +159,12 @@ impl Life {
                 let outcome = self.send(Call::Act(Verb::NothingDue)).await;
                 assert!(!outcome.accepted && !outcome.replayed);
                 self.done.pop();
+                self.charges_agree().await;
             }
             Op::Sweep => self.sweep().await,
             Op::Reverse { pick, amount } => self.reverse(pick, amount).await,
+            Op::Dispute { pick, amount } => self.dispute(pick, amount).await,
+            Op::Decide { pick, upheld } => self.decide(pick, upheld).await,
             Op::Cap { key, span, limit } => {
                 let id = CapId(Uuid::from_bytes(scene::fresh()));
                 let of = key.map(|key| self.keys[key]);
@@ -192,151 +240,6 @@ impl Life {
         }
     }
 
-    async fn open(&mut self, key: usize, quantities: [i64; 3], slack: i64) {
-        let lines: Vec<_> = (0..3).zip(quantities).filter(|(_, n)| *n > 0).collect();
-        let total: i64 = lines.iter().map(|(sku, n)| TERMS[*sku].price * n).sum();
-        let max_total = (total + slack).max(0);
-        let order = scene::order(self.keys[key], &lines, max_total);
-        let outcome = self.send(Call::Open(order)).await;
-        if let Some(expected) = self.model.refusal(key, total, max_total) {
-            assert!(!outcome.accepted, "{} {expected:?}", outcome.body);
-            assert_eq!(sorted(scene::body::<Refusal>(&outcome)), sorted(expected));
-            return;
-        }
-        assert!(outcome.accepted, "{}", outcome.body);
-        let view: bursar::checkout::CheckoutView = scene::body(&outcome);
-        let mut items = Vec::new();
-        for (sku, quantity) in lines {
-            let hold = self.model.holds.len();
-            self.model.hold(key, TERMS[sku].price * quantity);
-            let deliver_by = self.model.now + scene::half_hours(TERMS[sku].deliver);
-            items.push(Item { hold, sku, quantity, submitted: 0, closed: false, deliver_by });
-        }
-        self.opened.push(Opened { id: view.checkout_id, items });
-    }
-
-    async fn submit(&mut self, pick: usize, item: usize, quantity: i64, again: bool) {
-        let Some(checkout) = recent(pick, self.opened.len()) else { return };
-        let item = item % self.opened[checkout].items.len();
-        let taken = self.delivered.iter().find(|known| known.checkout == checkout);
-        let duplicate = taken.filter(|_| again).map(|known| known.id.clone());
-        let is_duplicate = duplicate.is_some();
-        let id = duplicate.unwrap_or_else(|| format!("result-{}", self.done.len()));
-        let number = i16::try_from(item + 1).unwrap();
-        let submission = scene::submission(&id, number, quantity);
-        let call = Call::Submit(self.opened[checkout].id, submission);
-        let outcome = self.send(call).await;
-        let now = self.model.now;
-        let of = &mut self.opened[checkout].items[item];
-        let left = of.quantity - of.submitted;
-        let refusal = if is_duplicate {
-            Some("result_conflict")
-        } else if of.closed && left > 0 {
-            Some("item_closed")
-        } else if !of.closed && now >= of.deliver_by {
-            Some("delivery_deadline_passed")
-        } else {
-            (quantity > left).then_some("result_quantity_exceeded")
-        };
-        if Self::is(&outcome, refusal) {
-            of.submitted += quantity;
-            of.closed = of.submitted == of.quantity;
-            let verify_by = now + scene::half_hours(TERMS[of.sku].verify);
-            let open = true;
-            self.delivered.push(Delivered { checkout, item, id, quantity, open, verify_by });
-        }
-    }
-
-    async fn judge(&mut self, n: usize, accepted: i64) {
-        let checkout = self.opened[self.delivered[n].checkout].id;
-        let id = self.delivered[n].id.clone();
-        let outcome = self.send(Call::Judge(checkout, id, scene::verdict(accepted))).await;
-        let of = &mut self.delivered[n];
-        let refusal = if !of.open {
-            Some("already_decided")
-        } else if self.model.now >= of.verify_by {
-            Some("verification_deadline_passed")
-        } else {
-            let fits = (0..=of.quantity).contains(&accepted);
-            (!fits).then_some("accepted_quantity_exceeded")
-        };
-        if !Self::is(&outcome, refusal) {
-            return;
-        }
-        of.open = false;
-        let item = &self.opened[of.checkout].items[of.item];
-        let terms = &TERMS[item.sku];
-        self.model.release(item.hold, (of.quantity - accepted) * terms.price);
-        let view: serde_json::Value = scene::body(&outcome);
-        assert_eq!(view["charge_id"].is_string(), accepted > 0);
-        if accepted > 0 {
-            let capture = self.model.captures.len();
-            self.model.capture(item.hold, accepted * terms.price);
-            let id = view["charge_id"].as_str().unwrap().parse().unwrap();
-            let final_at = self.model.now + scene::half_hours(terms.dispute);
-            self.charged.push(Charged { id, capture, final_at });
-        }
-    }
-
-    async fn cancel(&mut self, pick: usize) {
-        let Some(n) = recent(pick, self.opened.len()) else { return };
-        let outcome = self.send(Call::Cancel(self.opened[n].id)).await;
-        let nothing = self.opened[n].items.iter().all(|item| item.closed);
-        if Self::is(&outcome, nothing.then_some("checkout_not_cancelable")) {
-            for item in self.opened[n].items.iter_mut().filter(|item| !item.closed) {
-                let left = item.quantity - item.submitted;
-                self.model.release(item.hold, left * TERMS[item.sku].price);
-                item.closed = true;
-            }
-        }
-    }
-
-    /// Everything that is due, in the order of the deadlines: results first, then items.
-    async fn sweep(&mut self) {
-        let settled = self.replica.checkouts.sweeper().step().await.unwrap();
-        let now = self.model.now;
-        let mut due = 0;
-        let mut results: Vec<_> =
-            self.delivered.iter_mut().filter(|of| of.open && of.verify_by <= now).collect();
-        results.sort_by_key(|of| of.verify_by);
-        for of in results {
-            let item = &self.opened[of.checkout].items[of.item];
-            self.model.release(item.hold, of.quantity * TERMS[item.sku].price);
-            of.open = false;
-            due += 1;
-        }
-        let items = self.opened.iter_mut().flat_map(|of| &mut of.items);
-        let mut items: Vec<_> = items.filter(|of| !of.closed && of.deliver_by <= now).collect();
-        items.sort_by_key(|of| of.deliver_by);
-        for item in items {
-            let left = item.quantity - item.submitted;
-            self.model.release(item.hold, left * TERMS[item.sku].price);
-            item.closed = true;
-            due += 1;
-        }
-        assert_eq!(settled, due);
-        let overdue = self.replica.checkouts.sweeper().overdue().await.unwrap();
-        assert_eq!((overdue.items, overdue.results), (0, 0));
-    }
-
-    async fn reverse(&mut self, pick: usize, micros: Option<i64>) {
-        let Some(n) = recent(pick, self.charged.len()) else { return };
-        let request = scene::reversal(micros.map(amount));
-        let outcome = self.send(Call::Reverse(self.charged[n].id, request)).await;
-        let charge = &self.charged[n];
-        let left = i64::try_from(self.model.captures[charge.capture].units.len()).unwrap();
-        let refusal = if self.model.now >= charge.final_at {
-            Some("charge_final")
-        } else if left == 0 {
-            Some("already_reversed")
-        } else {
-            micros.is_some_and(|micros| micros > left).then_some("reversal_exceeds_charge")
-        };
-        if Self::is(&outcome, refusal) {
-            self.model.reverse(charge.capture, micros.unwrap_or(left));
-        }
-    }
-
     async fn agree(&self) {
         let pool = &self.replica.pool;
         let sql = "select settled_usdc, prepaid, held, promo_issued, promo, promo_held, revenue,
@@ -391,6 +294,7 @@ fn lives_of_checkouts_agree_with_the_model() {
                 life.apply(op).await;
                 life.agree().await;
             }
+            life.charges_agree().await;
             invariants::hold_in(&db.owner).await;
         });
         Ok(())

@@ -5,6 +5,20 @@ use proptest::prelude::*;
 
 use crate::ledger::book::SPANS;
 
+/// What a result delivers.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    pub item: usize,
+    pub quantity: i64,
+    /// Whether its evidence meets the schema.
+    pub meets: bool,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    (0..3_usize, mostly(1..3, 3..7), prop::bool::weighted(0.85))
+        .prop_map(|(item, quantity, meets)| Part { item, quantity, meets })
+}
+
 /// What may happen. `pick` chooses among what there is.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -18,10 +32,30 @@ pub enum Op {
         quantities: [i64; 3],
         slack: i64,
     },
+    Quote {
+        key: usize,
+        quantities: [i64; 3],
+    },
+    Accept {
+        pick: usize,
+        key: usize,
+        /// How far `max_total` is from the quoted total, when it is named.
+        slack: Option<i64>,
+    },
+    /// Quotes an order and, if there is a quote, accepts it at once.
+    Buy {
+        key: usize,
+        quantities: [i64; 3],
+    },
+    Relist {
+        sku: usize,
+        price: i64,
+        active: bool,
+    },
+    /// Several results at once.
     Submit {
         pick: usize,
-        item: usize,
-        quantity: i64,
+        parts: Vec<Part>,
         again: bool,
     },
     Judge {
@@ -45,6 +79,14 @@ pub enum Op {
     Reverse {
         pick: usize,
         amount: Option<i64>,
+    },
+    Dispute {
+        pick: usize,
+        amount: Option<i64>,
+    },
+    Decide {
+        pick: usize,
+        upheld: bool,
     },
     Cap {
         key: Option<usize>,
@@ -70,16 +112,24 @@ pub fn op() -> impl Strategy<Value = Op> {
     let scope = || prop_oneof![Just(None), Just(Some(0)), Just(Some(1))];
     let pick = any::<usize>;
     let again = || prop::bool::weighted(0.05);
-    let quantities = prop::array::uniform3(mostly(0..3, 0..6))
-        .prop_filter("an order has items", |quantities| quantities.iter().any(|n| *n > 0));
+    let quantities = || {
+        prop::array::uniform3(mostly(0..3, 0..6))
+            .prop_filter("an order has items", |quantities| quantities.iter().any(|n| *n > 0))
+    };
     prop_oneof![
         6 => (1..30_i64).prop_map(Op::TopUp),
         6 => (1..30_i64, mostly(1..48, 48..900))
             .prop_map(|(amount, hours)| Op::Grant { amount, hours }),
-        12 => (0..2_usize, quantities, -1..60_i64)
+        9 => (0..2_usize, quantities(), -1..60_i64)
             .prop_map(|(key, quantities, slack)| Op::Open { key, quantities, slack }),
-        7 => (pick(), 0..3_usize, mostly(1..3, 3..7), again())
-            .prop_map(|(pick, item, quantity, again)| Op::Submit { pick, item, quantity, again }),
+        2 => (0..2_usize, quantities()).prop_map(|(key, quantities)| Op::Quote { key, quantities }),
+        3 => (pick(), 0..2_usize, prop::option::of(-1..60_i64))
+            .prop_map(|(pick, key, slack)| Op::Accept { pick, key, slack }),
+        4 => (0..2_usize, quantities()).prop_map(|(key, quantities)| Op::Buy { key, quantities }),
+        1 => (0..3_usize, 1..6_i64, prop::bool::weighted(0.9))
+            .prop_map(|(sku, price, active)| Op::Relist { sku, price, active }),
+        7 => (pick(), prop::collection::vec(part(), 1..4), again())
+            .prop_map(|(pick, parts, again)| Op::Submit { pick, parts, again }),
         9 => (pick(), mostly(0..3, -1..6)).prop_map(|(pick, accepted)| Op::Judge { pick, accepted }),
         12 => (pick(), 0..3_usize, mostly(1..3, 3..7), mostly(1..3, -1..6))
             .prop_map(|(pick, item, quantity, accepted)| {
@@ -90,6 +140,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Sweep),
         9 => (pick(), prop::option::weighted(0.8, mostly(1..4, 4..12)))
             .prop_map(|(pick, amount)| Op::Reverse { pick, amount }),
+        6 => (pick(), prop::option::weighted(0.7, mostly(1..4, 4..12)))
+            .prop_map(|(pick, amount)| Op::Dispute { pick, amount }),
+        5 => (pick(), any::<bool>()).prop_map(|(pick, upheld)| Op::Decide { pick, upheld }),
         2 => (scope(), prop::sample::select(SPANS.to_vec()), 0..250_i64)
             .prop_map(|(key, span, limit)| Op::Cap { key, span, limit }),
         1 => prop::bool::weighted(0.1).prop_map(Op::Freeze),

@@ -1,6 +1,9 @@
 //! Rivals by the hundred: two that may not both succeed are sent at once to two processes, for many
 //! books in parallel. Each pair has one winner, and what moved is what the winner moves.
 
+mod quotes;
+mod units;
+
 use bursar::checkout::{ChargeState, DisputeView};
 use bursar::db::report_pool;
 use bursar::finance::Finance;
@@ -134,6 +137,7 @@ async fn adds_up(db: &TestDatabase) {
     assert!(!report.checks.is_empty() && failed.is_empty(), "{failed:#?}");
 }
 
+/// A charge of ten.
 async fn charge_of(replica: Replica, account: BookId, key: KeyId) -> ChargeId {
     charged(&replica, account, key, 10).await
 }
@@ -144,6 +148,14 @@ async fn disputed(replica: Replica, account: BookId, key: KeyId) -> DisputeView 
     let request = scene::dispute(key, Some(amount(7)));
     let call = Request::new(account, "dispute", Call::Dispute(charge, request));
     scene::body(&replica.send(&call).await.unwrap())
+}
+
+/// What is available to an account, and how much has expired.
+async fn left_and_expired(db: &TestDatabase, account: BookId) -> (i64, i64) {
+    let sql = "select b.promo, (select coalesce(sum(amount), 0)::bigint from transfer t
+                 where t.slot = b.slot and t.book_id = b.book_id and t.movement = 7)
+               from book b where book_id = $1";
+    sqlx::query_as(sql).bind(account.0).fetch_one(&db.service).await.unwrap()
 }
 
 #[test]
@@ -337,11 +349,7 @@ fn a_capture_and_the_expiry_of_its_lot_take_each_their_part() {
             let view = pair[0].checkouts.view(side.account, side.subject).await.unwrap();
             let money = [view.captured, view.released, view.held].map(|amount| amount.micros());
             assert_eq!(money, [3, 2, 0]);
-            let sql = "select b.promo, (select sum(amount)::bigint from transfer t
-                         where t.slot = b.slot and t.book_id = b.book_id and t.movement = 7)
-                       from book b where book_id = $1";
-            let (left, expired): (i64, i64) =
-                sqlx::query_as(sql).bind(side.account.0).fetch_one(&db.service).await.unwrap();
+            let (left, expired) = left_and_expired(&db, side.account).await;
             // What came back before the expiry went with its lot, else into a lot of its own.
             assert!(
                 [(0, GRANT - 3), (2, GRANT - 5)].contains(&(left, expired)),
