@@ -90,18 +90,18 @@ impl Told {
         let reaches = reaches(windows, events);
         let mut moments: BTreeSet<Moment> = BTreeSet::new();
         let done = acts.keys().map(|(moment, ..)| *moment);
-        moments.extend(done.filter(|(book, at)| {
-            reaches.get(book).is_some_and(|reach| reach.is_of(*at))
-        }));
+        moments.extend(
+            done.filter(|(book, at)| reaches.get(book).is_some_and(|reach| reach.is_of(*at))),
+        );
         for event in events {
             let reach = reaches.get(&event.book_id);
             if listed(&event.kind).is_some() && reach.is_some_and(|r| event.seq > r.from) {
                 moments.insert((event.book_id, event.recorded_at));
             }
         }
-        let unread = moments.iter().filter(|(book, at)| {
-            reaches.get(book).is_none_or(|reach| !reach.has_read(*at))
-        });
+        let unread = moments
+            .iter()
+            .filter(|(book, at)| reaches.get(book).is_none_or(|reach| !reach.has_read(*at)));
         let unread = unread.copied().collect();
         Self { acts, moments, unread }
     }
@@ -242,8 +242,8 @@ fn reaches(windows: &[Window], events: &[EventRow]) -> HashMap<Uuid, Reach> {
 impl Reach {
     /// Whether what happened then is for this step to compare.
     fn is_of(&self, at: DateTime<Utc>) -> bool {
-        let told = self.after.is_none_or(|after| at > after)
-            && self.until.is_none_or(|until| at <= until);
+        let told =
+            self.after.is_none_or(|after| at > after) && self.until.is_none_or(|until| at <= until);
         told || self.booked.is_some_and(|(first, last)| first <= at && at <= last)
     }
 

@@ -38,6 +38,7 @@ impl Scene {
             delivery_deadline_s: 3600,
             verification_deadline_s: 600,
             dispute_window_s: 86_400,
+            dispute_decision_s: 86_400,
             active: true,
         };
         self.checkouts.list_sku("fact", &terms).await.unwrap();

@@ -11,7 +11,7 @@ use crate::ledger::scene::{self, Call, Request, TERMS};
 
 impl Life {
     pub(super) async fn relist(&mut self, sku: usize, price: i64, active: bool) {
-        let listed = self.replica.checkouts.sku(TERMS[sku].sku).await.unwrap().terms;
+        let listed = self.replica.checkouts.sku(TERMS[sku].sku, None, 1).await.unwrap().0.terms;
         let terms = SkuTerms { unit_price: amount(price), active, ..listed };
         self.replica.checkouts.list_sku(TERMS[sku].sku, &terms).await.unwrap();
         self.catalog[sku] = (price, active);

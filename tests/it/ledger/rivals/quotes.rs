@@ -85,7 +85,7 @@ fn expired() -> (String, String) {
 
 /// The terms of the third SKU.
 async fn terms(replica: &Replica) -> SkuTerms {
-    replica.checkouts.sku(TERMS[2].sku).await.unwrap().terms
+    replica.checkouts.sku(TERMS[2].sku, None, 1).await.unwrap().0.terms
 }
 
 /// For each account a SKU of its own, quoted five times at one micro-dollar, whose terms change while
