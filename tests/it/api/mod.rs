@@ -9,6 +9,7 @@ mod evidence;
 mod expiry;
 mod keys;
 mod lists;
+mod moment;
 mod money;
 mod past;
 mod quotes;
@@ -140,8 +141,7 @@ impl Api {
     }
 
     pub async fn start_with(database: TestDatabase, sandbox: bool, metrics: Metrics) -> Self {
-        let setup = Setup { sandbox, metrics, ..Setup::default() };
-        Self::start_on(Arc::new(database), setup).await
+        Self::start_on(Arc::new(database), Setup { sandbox, metrics, ..Setup::default() }).await
     }
 
     pub async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Self {
