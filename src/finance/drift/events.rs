@@ -1,9 +1,9 @@
 //! What events tell of against what was done. Pure.
 //!
 //! Events and acts are compared moment by moment: what a batch does to a book has its time, and the
-//! events of it too. A step compares the moments that its transfers and its events are of. It has read
-//! the events of most of them; where it ends within a moment, or its transfers run ahead of its
-//! events, it asks for the rest.
+//! events of it too. A step compares the moments that its transfers and its events are of, and those
+//! of rows that no transfer leads to. It has read the events of most of them; where it ends within a
+//! moment, or its transfers run ahead of its events, it asks for the rest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -85,14 +85,17 @@ impl Told {
         all: &Subjects,
         windows: &[Window],
         events: &[EventRow],
+        orphans: &BTreeSet<Key>,
     ) -> Self {
         let acts = acts(chart, all);
         let reaches = reaches(windows, events);
         let mut moments: BTreeSet<Moment> = BTreeSet::new();
-        let done = acts.keys().map(|(moment, ..)| *moment);
-        moments.extend(
-            done.filter(|(book, at)| reaches.get(book).is_some_and(|reach| reach.is_of(*at))),
-        );
+        for ((book, at), _, subject) in acts.keys() {
+            let is_of = reaches.get(book).is_some_and(|reach| reach.is_of(*at));
+            if is_of || orphans.contains(&(*book, *subject)) {
+                moments.insert((*book, *at));
+            }
+        }
         for event in events {
             let reach = reaches.get(&event.book_id);
             if listed(&event.kind).is_some() && reach.is_some_and(|r| event.seq > r.from) {

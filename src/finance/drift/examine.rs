@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -63,6 +63,7 @@ pub(super) async fn examine(
     let walked = walk(&chart, &mut windows, &entries, &told, &mut findings);
 
     let mut wanted = Wanted::of(&walked);
+    let orphans: BTreeSet<Key> = pages.iter().map(|(_, key)| *key).collect();
     for (table, key) in pages {
         wanted.add(table, [key]);
     }
@@ -98,7 +99,7 @@ pub(super) async fn examine(
     }
     compare_losses(tx, &windows, &ended, &mut findings).await?;
     compare_snapshots(tx, &windows, &mut findings).await?;
-    let acts = Told::of(&chart, &all, &windows, &told);
+    let acts = Told::of(&chart, &all, &windows, &told, &orphans);
     let more = events::at_moments(tx, &acts.unread).await?;
     acts.compare(&all, &told, &more, &mut findings);
     let changes = Spending::of(&chart, &all, &walked);

@@ -136,13 +136,14 @@ pub(super) fn open_beyond(chart: &Chart, all: &Subjects) -> BTreeMap<Uuid, [i128
             sums[usize::from(!paid)] += open;
         }
     }
-    for key in all.wanted.holds.union(&all.wanted.captures) {
+    // A hold has its own transfers, and a capture has its, even under one id.
+    let of_holds =
+        all.wanted.holds.iter().map(|key| (key, &[(Kind::Hold, -1), (Kind::Release, 1)][..]));
+    let of_captures = all.wanted.captures.iter().map(|key| (key, &[(Kind::Capture, 1)][..]));
+    for (key, signs) in of_holds.chain(of_captures) {
         for entry in all.transfers_of(*key) {
-            let sign = match chart.kind(entry) {
-                Kind::Hold => -1,
-                Kind::Release | Kind::Capture => 1,
-                _ => continue,
-            };
+            let kind = chart.kind(entry);
+            let Some((_, sign)) = signs.iter().find(|(of, _)| *of == kind) else { continue };
             let paid = chart.touches(entry, "held");
             beyond.entry(key.0).or_default()[usize::from(!paid)] += sign * i128::from(entry.amount);
         }

@@ -4,9 +4,11 @@
 //! Two walks go through every book. The *head* follows what is booked: of each book that has changed
 //! it takes the transfers since the version that is proven, at most so many in one step, chains them
 //! on to the balances that it has proven, and looks at everything that they belong to: a checkout
-//! whole, with its items, results, holds, captures, charges and reversals, each recomputed from its
-//! own transfers; lots, caps, top-ups and the book's row. The *lap* goes through all books from their
-//! first transfer, a bounded number in each round, with all their rows, and begins again.
+//! whole, with its items, results, holds, captures, charges, disputes and reversals, its quote and
+//! whom its results are for, each recomputed from its own transfers; lots, caps, top-ups and the
+//! book's row; and what was done at the times of the step, beside what events tell of. The *lap* goes
+//! through all books from their first transfer, a bounded number in each round, with all their rows,
+//! and begins again.
 //!
 //! What is found when:
 //!
@@ -17,7 +19,9 @@
 //!   touched since, with old transfers, and with rows that no transfer leads to. A book with more
 //!   transfers than a round takes is gone through in parts.
 //! - By the full check alone: a transaction id that two books share, or that one book uses twice far
-//!   apart; and rows of a book that has lost its own row before it was proven.
+//!   apart; rows of a book that has lost its own row before it was proven; rows that lie in another
+//!   slot than their book's; and, in a book that is gone through in parts, something done without
+//!   money (a submission, a dispute) whose event was turned into one of a type that has no rule.
 //!
 //! Where only a part of a book is in sight, the check of a sum may be named beside those of the rows,
 //! or not; the rows are. A checkout is always read whole, however little of it is new.

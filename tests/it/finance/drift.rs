@@ -91,13 +91,23 @@ async fn live(scene: &Scene, name: &str, turns: usize) {
     let who = scene.sign_up(name, caps).await;
     for turn in 0..turns {
         scene.top_up(who.account, "8.00").await;
-        let order = scene.open(who.account, who.key_id, &[("lead", 2), ("page", 2)]).await;
+        let (account, key, lines) = (who.account, who.key_id, [("lead", 2), ("page", 2)]);
+        let order = if turn % 2 == 0 {
+            scene.open(account, key, &lines).await
+        } else {
+            let quote = scene.quote(account, key, &lines).await;
+            scene.accept(account, key, quote).await
+        };
         scene.deliver(order, 1, "first", 1).await;
         scene.deliver(order, 1, "second", 1).await;
         let charge = scene.judge(order, "first", 1).await;
         scene.judge(order, "second", if turn % 2 == 0 { 1 } else { 0 }).await;
         scene.reverse(charge, Some("0.25")).await;
-        scene.cancel(who.account, order).await;
+        let dispute = scene.dispute((account, key), charge, None).await;
+        if turn % 3 != 0 {
+            scene.decide(dispute, turn % 3 == 1).await;
+        }
+        scene.cancel(account, order).await;
     }
 }
 

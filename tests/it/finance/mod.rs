@@ -1,6 +1,7 @@
 //! What finance reads, over books that the engine wrote.
 
 mod broken;
+mod corrupted;
 mod drift;
 mod journal;
 mod reports;

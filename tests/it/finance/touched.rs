@@ -70,6 +70,20 @@ touched! {
     a_touched_checkout_of_another_total:
         "update checkout set total = total - 1"
         => ["checkouts_match_items"];
+    a_touched_charge_that_a_dispute_never_gave_back:
+        "insert into dispute (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, \
+           disputed_at, decide_by, state, decided_at) \
+         select slot, book_id, charge_id, charge_id, amount, '', charge_id, captured_at, final_at, \
+           'upheld', captured_at from charge"
+        => ["disputes_match_reversals"];
+    a_touched_result_that_nobody_was_to_judge:
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
+         select slot, book_id, checkout_id, result_id, checkout_id from result"
+        => ["verifications_match_results"];
+    a_touched_checkout_of_a_quote_without_lines:
+        "insert into quote (slot, book_id, quote_id, lines, created_at, expires_at, checkout_id) \
+         select slot, book_id, checkout_id, '[]', created_at, created_at, checkout_id from checkout"
+        => ["quotes_match_checkouts"];
     a_touched_cap_that_counts_less:
         "update cap_usage set used = used - 1"
         => ["cap_usage"];
