@@ -15,7 +15,7 @@ pub struct Part {
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    (0..3_usize, mostly(1..3, 3..7), prop::bool::weighted(0.85))
+    (0..3_usize, mostly(1..2, 2..7), prop::bool::weighted(0.85))
         .prop_map(|(item, quantity, meets)| Part { item, quantity, meets })
 }
 
@@ -131,18 +131,18 @@ pub fn op() -> impl Strategy<Value = Op> {
         7 => (pick(), prop::collection::vec(part(), 1..4), again())
             .prop_map(|(pick, parts, again)| Op::Submit { pick, parts, again }),
         9 => (pick(), mostly(0..3, -1..6)).prop_map(|(pick, accepted)| Op::Judge { pick, accepted }),
-        12 => (pick(), 0..3_usize, mostly(1..3, 3..7), mostly(1..3, -1..6))
+        14 => (pick(), 0..3_usize, mostly(1..3, 3..7), mostly(1..3, -1..6))
             .prop_map(|(pick, item, quantity, accepted)| {
                 Op::Deliver { pick, item, quantity, accepted }
             }),
         2 => pick().prop_map(|pick| Op::Cancel { pick }),
         6 => mostly(1..8, 20..200).prop_map(|hours| Op::Pass { hours }),
         3 => Just(Op::Sweep),
-        9 => (pick(), prop::option::weighted(0.8, mostly(1..4, 4..12)))
+        6 => (pick(), prop::option::weighted(0.9, mostly(1..3, 3..12)))
             .prop_map(|(pick, amount)| Op::Reverse { pick, amount }),
-        6 => (pick(), prop::option::weighted(0.7, mostly(1..4, 4..12)))
+        10 => (pick(), prop::option::weighted(0.9, mostly(1..3, 3..12)))
             .prop_map(|(pick, amount)| Op::Dispute { pick, amount }),
-        5 => (pick(), any::<bool>()).prop_map(|(pick, upheld)| Op::Decide { pick, upheld }),
+        8 => (pick(), any::<bool>()).prop_map(|(pick, upheld)| Op::Decide { pick, upheld }),
         2 => (scope(), prop::sample::select(SPANS.to_vec()), 0..250_i64)
             .prop_map(|(key, span, limit)| Op::Cap { key, span, limit }),
         1 => prop::bool::weighted(0.1).prop_map(Op::Freeze),
