@@ -48,6 +48,9 @@ create table topup (
 create index topup_due on topup (next_at) where next_at is not null;
 create index topup_open on topup (created_at)
   where state in ('claimed', 'settling', 'settled', 'unknown', 'parked');
+-- What an account has paid for and waits for.
+create index topup_pending on topup (slot, book_id)
+  where state in ('settling', 'settled', 'unknown', 'parked');
 create index topup_settlement on topup (settlement_tx) where settlement_tx is not null;
 grant select on topup to bursar_service;
 -- A top-up begins without a settlement and without a credit.

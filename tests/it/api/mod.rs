@@ -3,9 +3,11 @@
 
 mod catalog;
 mod checkout;
+mod credits;
 mod disputes;
 mod documents;
 mod expiry;
+mod grants;
 mod keys;
 mod money;
 mod past;
@@ -37,6 +39,7 @@ use bursar::x402::facilitator::{Connector, FacilitatorSettings, Facilitators, Li
 use bursar::x402::sandbox::Sandbox;
 use bursar::x402::topup::{PayError, Resolving, TopUps, TopupSettings, Wallets};
 use bursar::x402::{Address, Network};
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
@@ -56,6 +59,7 @@ pub struct Api {
     pub operator: String,
     pub database: Arc<TestDatabase>,
     pub topups: TopUps,
+    pub accounts: Accounts,
     pub finance: Finance,
     /// The connections of the service.
     pub pool: PgPool,
@@ -181,7 +185,7 @@ impl Api {
         let state = AppState {
             mode: Mode::Test,
             public_url: url.clone(),
-            accounts,
+            accounts: accounts.clone(),
             sandbox: sandbox.then(test_dollars),
             events,
             verifiers,
@@ -216,11 +220,17 @@ impl Api {
             operator: operator.reveal().to_owned(),
             database,
             topups,
+            accounts,
             finance,
             pool,
             client: Client::builder().build().unwrap(),
             server: handle,
         }
+    }
+
+    /// The time of the service.
+    pub fn clock_now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     pub async fn get(&self, path: &str, key: &str) -> Answer {

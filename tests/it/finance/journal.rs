@@ -140,7 +140,7 @@ fn every_line_leads_to_what_it_belongs_to() {
                     &["topup_id", "settlement_network", "settlement_transaction", "payer"],
                     "top_",
                 ),
-                "grant" => filled(&[], "key_"),
+                "grant" => filled(&[], "grt_"),
                 "hold" | "release" => filled(&["checkout_id", "sku"], "hld_"),
                 "capture" => filled(&["checkout_id", "charge_id", "result_id", "sku"], "chg_"),
                 "reversal" => filled(&["checkout_id", "charge_id", "result_id", "sku"], "rev_"),

@@ -1,3 +1,5 @@
+pub(super) mod grants;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 
