@@ -81,8 +81,9 @@ pub(super) struct Grant {
 impl Grant {
     /// Books it: the lot, the event and its own row.
     pub(super) fn credit(mut self, desk: &mut Desk<'_>) -> Result<GrantView, Fault> {
-        let (_, lot) = desk.book.grant(desk.entropy, self.id.0, &self.terms)?;
+        // Told first: what is over on arrival expires at once.
         desk.book.emit("grant.credited", self.id.0);
+        let (_, lot) = desk.book.grant(desk.entropy, self.id.0, &self.terms)?;
         self.credited = Some((desk.book.now(), lot));
         Ok(desk.annexes.of::<Grants>().keep(self))
     }

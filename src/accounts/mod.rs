@@ -1,4 +1,5 @@
-//! Who may spend: accounts, API keys, wallets that own an account, and the budgets of free signups.
+//! Who may spend: accounts, API keys, wallets that own an account, the budgets of free signups, and the
+//! promotional credits that are given.
 //!
 //! An account is a book. A key is stored as a claim on its hash; what it may do is read from its row
 //! at every request, and, for a customer key that spends, again under the book's lock (the ledger's

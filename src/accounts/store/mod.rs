@@ -1,3 +1,5 @@
+//! All SQL of accounts.
+
 pub(super) mod grants;
 
 use chrono::{DateTime, Utc};

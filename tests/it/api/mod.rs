@@ -7,7 +7,6 @@ mod credits;
 mod disputes;
 mod documents;
 mod expiry;
-mod grants;
 mod keys;
 mod money;
 mod past;
@@ -39,7 +38,6 @@ use bursar::x402::facilitator::{Connector, FacilitatorSettings, Facilitators, Li
 use bursar::x402::sandbox::Sandbox;
 use bursar::x402::topup::{PayError, Resolving, TopUps, TopupSettings, Wallets};
 use bursar::x402::{Address, Network};
-use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
@@ -59,7 +57,6 @@ pub struct Api {
     pub operator: String,
     pub database: Arc<TestDatabase>,
     pub topups: TopUps,
-    pub accounts: Accounts,
     pub finance: Finance,
     /// The connections of the service.
     pub pool: PgPool,
@@ -185,7 +182,7 @@ impl Api {
         let state = AppState {
             mode: Mode::Test,
             public_url: url.clone(),
-            accounts: accounts.clone(),
+            accounts,
             sandbox: sandbox.then(test_dollars),
             events,
             verifiers,
@@ -220,17 +217,11 @@ impl Api {
             operator: operator.reveal().to_owned(),
             database,
             topups,
-            accounts,
             finance,
             pool,
             client: Client::builder().build().unwrap(),
             server: handle,
         }
-    }
-
-    /// The time of the service.
-    pub fn clock_now(&self) -> DateTime<Utc> {
-        self.clock.now()
     }
 
     pub async fn get(&self, path: &str, key: &str) -> Answer {

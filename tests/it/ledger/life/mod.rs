@@ -3,7 +3,6 @@
 
 mod op;
 
-use bursar::finance;
 use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, KeyId};
 use bursar::ledger::{Outcome, Refusal, Role, SubmitError};
 use chrono::{DateTime, NaiveTime, TimeDelta};
@@ -368,10 +367,9 @@ impl Life {
         let expected: Vec<_> =
             expected.map(|lot| (lot.paid, lot.amount, lot.left, lot.parent, lot.lost)).collect();
         assert_eq!(lots, expected, "lots, as they were opened");
-        let burning = finance::credits(pool, self.account, DateTime::UNIX_EPOCH, 1000).await;
-        let mut burning = burning.unwrap().unwrap().lots;
-        burning.retain(|lot| !lot.remaining.is_zero());
-        let burning: Vec<_> = burning.iter().map(|lot| position(lot.id.0)).collect();
+        let told = bursar::finance::credits(pool, self.account, DateTime::UNIX_EPOCH, 1000).await;
+        let left = told.unwrap().unwrap().lots.into_iter().filter(|lot| !lot.remaining.is_zero());
+        let burning: Vec<_> = left.map(|lot| position(lot.id.0)).collect();
         let mut expected = self.model.burn_order();
         expected.retain(|n| self.model.lots[*n].left > 0);
         assert_eq!(burning, expected, "open lots, as they burn");

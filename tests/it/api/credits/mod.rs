@@ -1,23 +1,27 @@
 //! What an account has, and what is on its way to it.
 
+mod grants;
+
+use bursar::ground::{BookId, Clock};
 use bursar::ledger;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{Api, Customer, dollars};
+use super::{Answer, Api, Customer, dollars};
 use crate::support::postgres::run;
 
-async fn give(api: &Api, customer: &Customer, once: &str, mut terms: Value) -> Value {
+/// Gives credits as the operator does.
+async fn give(api: &Api, customer: &Customer, once: &str, mut terms: Value) -> Answer {
     terms["account_id"] = json!(customer.account);
-    terms["reason"] = json!(once);
-    api.post_once("/api/v1/admin/grants", &api.operator, once, terms).await.json(201)
+    terms["reason"] = json!("goodwill: late delivery");
+    api.post_once("/api/v1/admin/grants", &api.operator, once, terms).await
 }
 
 fn facts(credits: &Value, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| credits[name].as_str().unwrap().to_owned()).collect()
 }
 
-/// What is left and what is held of each lot, by the reasons of their grants.
+/// What is left and what is held of each lot.
 async fn lots(api: &Api, customer: &Customer) -> Vec<(String, String)> {
     let credits = api.credits(customer).await;
     let lots = credits["lots"].as_array().unwrap().iter();
@@ -32,7 +36,9 @@ fn each_lot_says_what_open_checkouts_hold_of_it() {
         api.list("lead", "1.00").await;
         let verifier = api.staff("verifier", &["lead"]).await;
         let customer = api.signup(json!([])).await;
-        let first = give(&api, &customer, "first", json!({"amount": "3.00", "priority": 1})).await;
+        let first = give(&api, &customer, "first", json!({"amount": "3.00", "priority": 1}))
+            .await
+            .json(201);
         let items = json!([{"sku": "lead", "quantity": 2}, {"sku": "lead", "quantity": 4}]);
         let id = api.checkout(&customer, "c1", items).await;
         assert_eq!(lots(&api, &customer).await, [pair("0.00", "3.00"), pair("22.00", "3.00")]);
@@ -66,9 +72,9 @@ fn what_is_past_its_expiry_does_not_count_before_anybody_has_booked_it() {
         let api = Api::start(db).await;
         api.list("lead", "1.00").await;
         let customer = api.signup(json!([])).await;
-        let soon = (api.clock_now() + TimeDelta::days(1)).to_rfc3339();
+        let soon = (api.clock.now() + TimeDelta::days(1)).to_rfc3339();
         let terms = json!({"amount": "4.00", "priority": 0, "expires_at": soon});
-        give(&api, &customer, "short", terms).await;
+        give(&api, &customer, "short", terms).await.json(201);
         let lead = json!([{"sku": "lead", "quantity": 1}]);
         api.checkout(&customer, "c1", lead.clone()).await;
         let credits = api.credits(&customer).await;
@@ -82,7 +88,7 @@ fn what_is_past_its_expiry_does_not_count_before_anybody_has_booked_it() {
         assert_eq!(facts(&overdue, &names), ["26.00", "25.00", "25.00", "1.00"]);
         assert_eq!(overdue["next_expiry"]["amount"], "25.00");
         assert_eq!(lots(&api, &customer).await, [pair("0.00", "1.00"), pair("25.00", "0.00")]);
-        ledger::expire_lots(&api.pool, &api.engine, api.clock_now()).await.unwrap();
+        ledger::expire_lots(&api.pool, &api.engine, api.clock.now()).await.unwrap();
         assert_eq!(api.credits(&customer).await, overdue, "booking it changes nothing");
         let page = api.get("/api/v1/credits/lots", &customer.key).await.json(200);
         assert_eq!(page["data"].as_array().unwrap().len(), 2);
@@ -91,7 +97,7 @@ fn what_is_past_its_expiry_does_not_count_before_anybody_has_booked_it() {
 
 fn at(text: &Value) -> DateTime<Utc> {
     let at: DateTime<Utc> = text.as_str().unwrap().parse().unwrap();
-    chrono::SubsecRound::trunc_subsecs(at, 6)
+    at.trunc_subsecs(6)
 }
 
 #[test]
@@ -99,12 +105,12 @@ fn lots_come_page_by_page_and_the_next_expiry_is_that_of_all() {
     run(|db| async move {
         let api = Api::start(db).await;
         let customer = api.signup(json!([])).await;
-        let first = (api.clock_now() + TimeDelta::days(2)).to_rfc3339();
+        let first = (api.clock.now() + TimeDelta::days(2)).to_rfc3339();
         // The last to be spent is the first to expire.
         let terms = json!({"amount": "0.10", "priority": 100, "expires_at": first});
-        give(&api, &customer, "last", terms).await;
+        give(&api, &customer, "last", terms).await.json(201);
         for n in 0..101 {
-            give(&api, &customer, &format!("grant {n}"), json!({"amount": "0.01"})).await;
+            give(&api, &customer, &format!("grant-{n}"), json!({"amount": "0.01"})).await.json(201);
         }
         let credits = api.credits(&customer).await;
         let shown = credits["lots"].as_array().unwrap();
@@ -132,7 +138,7 @@ fn a_payment_without_an_outcome_is_pending() {
     run(|db| async move {
         let api = Api::start(db).await;
         let customer = api.signup(json!([])).await;
-        let account: bursar::ground::BookId = customer.account.parse().unwrap();
+        let account: BookId = customer.account.parse().unwrap();
         for (n, state, sent) in
             [(1, "unknown", true), (2, "parked", true), (4, "rejected", true), (8, "parked", false)]
         {
@@ -153,8 +159,10 @@ fn a_payment_without_an_outcome_is_pending() {
             .await
             .unwrap();
         }
-        let later = (api.clock_now() + TimeDelta::days(1)).to_rfc3339();
-        give(&api, &customer, "x", json!({"amount": "0.50", "effective_at": later})).await;
+        let later = (api.clock.now() + TimeDelta::days(1)).to_rfc3339();
+        give(&api, &customer, "x", json!({"amount": "0.50", "effective_at": later}))
+            .await
+            .json(201);
         let credits = api.credits(&customer).await;
         assert_eq!(facts(&credits, &["pending", "posted"]), ["3.50", "25.00"]);
     });
