@@ -133,10 +133,11 @@ create table lot (
   lot_id       uuid        not null,
   paid         boolean     not null,
   open         boolean     not null,
-  priority     smallint    not null,
+  priority     smallint    not null check (priority between 0 and 100),
   amount       bigint      not null check (amount > 0),
   remaining    bigint      not null,
   granted_at   timestamptz not null,
+  effective_at timestamptz not null,  -- from when on it was meant to be there
   expires_at   timestamptz,
   origin_id    uuid        not null,  -- the top-up or grant, or the reversal or release that made it
   parent_id    uuid,                  -- the expired lot whose money came back into this one
@@ -146,9 +147,11 @@ create table lot (
   constraint lot_open_while_remaining check (open = (remaining > 0)),
   -- Credits whose money turned out not to be there cannot be spent, whatever comes back to their lot.
   constraint lot_void_has_nothing_left check
-    (lost is null or (paid and remaining = 0 and lost between 0 and amount))
+    (lost is null or (paid and remaining = 0 and lost between 0 and amount)),
+  -- What is given for later is booked later. A payment takes effect by the clock of its chain.
+  constraint lot_not_before_effective check (paid or effective_at <= granted_at)
 ) with (fillfactor = 70);
-create index lot_open on lot (slot, book_id) where open;
+create index lot_open on lot (slot, book_id, lot_id) where open;
 create index lot_due on lot (expires_at) where open and expires_at is not null;
 create index lot_void on lot (slot, book_id) where lost is not null;
 grant select, insert on lot to bursar_service;

@@ -30,6 +30,34 @@ grant insert (slot, book_id, key_id, role, name, hint, skus, created_at, expires
   on api_key to bursar_service;
 grant update (revoked_at) on api_key to bursar_service;
 
+-- Promotional credits as they were given, each for ever. One that is for later waits here until it is
+-- due: no lot exists before, and whoever spends meets only lots. Its terms never change, and it is
+-- credited once.
+create table credit_grant (
+  slot         smallint    not null,
+  book_id      uuid        not null,
+  grant_id     uuid        not null,
+  amount       bigint      not null check (amount > 0),
+  priority     smallint    not null check (priority between 0 and 100),
+  effective_at timestamptz not null,
+  expires_at   timestamptz not null,
+  reason       text        not null check (reason <> ''),
+  granted_by   uuid        not null,  -- the operator's key; of a signup the key that came with it
+  granted_at   timestamptz not null,
+  credited_at  timestamptz,
+  lot_id       uuid,                  -- that it became
+  primary key (slot, book_id, grant_id),
+  constraint credit_grant_expires_after_effect check (expires_at > effective_at),
+  constraint credit_grant_has_lot check ((credited_at is null) = (lot_id is null)),
+  constraint credit_grant_not_before_effect check (credited_at >= effective_at)
+);
+create index credit_grant_waiting on credit_grant (slot, book_id) where credited_at is null;
+create index credit_grant_due on credit_grant (effective_at) where credited_at is null;
+grant select, insert on credit_grant to bursar_service;
+grant update (credited_at, lot_id) on credit_grant to bursar_service;
+create trigger credit_grant_credited_once after update on credit_grant for each row
+  when (old.credited_at is not null) execute function refuse_step();
+
 -- Counted budgets: signups per address and hour, promotional grants per day (micro-dollars).
 create table budget (
   name         text        not null,

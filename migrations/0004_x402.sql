@@ -51,6 +51,9 @@ create index topup_due on topup (next_at) where next_at is not null;
 create index topup_untold on topup (updated_at) where untold and state = 'rejected';
 create index topup_open on topup (created_at)
   where state in ('claimed', 'settling', 'settled', 'unknown', 'parked');
+-- What an account has paid for and waits for.
+create index topup_pending on topup (slot, book_id)
+  where state in ('settling', 'settled', 'unknown', 'parked');
 create index topup_settlement on topup (settlement_tx) where settlement_tx is not null;
 grant select on topup to bursar_service;
 -- A top-up begins without a settlement and without a credit.

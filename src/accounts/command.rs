@@ -1,12 +1,15 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::ground::{Amount, BookId, CapId, KeyId};
-use crate::ledger::{Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, Span};
-use crate::ledger::{Spender, Wants};
+use crate::ground::{Amount, BookId, CapId, GrantId, KeyId};
+use crate::ledger::{
+    Annex, Annexes, Command, CommandIdentity, DEFAULT_PRIORITY, Decision, Desk, Fault, GrantTerms,
+    Span, Spender, Wants,
+};
 
+use super::grant::Grant;
 use super::{KeyRole, store};
 
 /// A key that is to be issued.
@@ -69,11 +72,9 @@ impl Command for Enroll {
         CommandIdentity::of_effect(&format!("key:{}:issue", self.new.id))
     }
 
-    fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
+    fn want(&self, _: &mut Wants, annexes: &mut Annexes) {
+        // Nothing is read for the caps: a key or an account that is new has spent nothing.
         annexes.of::<Enrolled>();
-        if !self.enrollment.caps.is_empty() {
-            wants.spent(self.account, self.capped());
-        }
     }
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
@@ -87,8 +88,21 @@ impl Command for Enroll {
             });
         }
         if let Some((amount, expires_at)) = self.enrollment.grant {
-            desk.book.grant(desk.entropy, self.new.id.0, amount, expires_at)?;
-            desk.book.emit("grant.credited", self.new.id.0);
+            let priority = DEFAULT_PRIORITY;
+            // Where the database's clock is ahead of ours by all of its life, it is over on arrival.
+            let effective_at = expires_at
+                .checked_sub_signed(TimeDelta::microseconds(1))
+                .map_or(at, |last| last.min(at));
+            let grant = Grant {
+                id: GrantId::mint(desk.entropy, at, self.account.slot()),
+                account: self.account,
+                terms: GrantTerms { amount, priority, effective_at, expires_at },
+                reason: "signup".to_owned(),
+                by: self.new.id,
+                granted_at: at,
+                credited: None,
+            };
+            grant.credit(desk)?;
         }
         for cap in &self.enrollment.caps {
             let id = CapId::mint(desk.entropy, at, self.account.slot());

@@ -26,6 +26,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
+/// How late a grant for later may be.
+const GRANT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the checker rests when it has caught up, and when it has not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const CHECK_ON: Duration = Duration::from_millis(50);
@@ -60,7 +62,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts them all: deadlines, open settlements, those that are not deep yet, what facilitators
-    /// support, expiring lots, webhooks, verifiers, old counters and quotes, and the checks.
+    /// support, expiring lots, grants for later, webhooks, verifiers, old counters and quotes, and the checks.
     pub fn start(tools: Tools) -> Self {
         let Tools { sweeper, sweep_interval, topups, accounts, pool, engine, clock, .. } = tools;
         let resolve_interval = tools.resolve_interval;
@@ -115,6 +117,14 @@ impl Workers {
             let courier = tidier.clone();
             async move { courier.forget_old().await.map_err(|e| e.to_string()) }
         });
+        let granter = accounts.clone();
+        let grant = work("granter", GRANT_INTERVAL, stopped.clone(), move || {
+            let accounts = granter.clone();
+            async move {
+                let credited = accounts.credit_due_grants().await;
+                credited.map(|grants| grants > 0).map_err(|e| e.to_string())
+            }
+        });
         let forget = work("forgetter", FORGET_INTERVAL, stopped, move || {
             let (accounts, quotes) = (accounts.clone(), quotes.clone());
             async move {
@@ -122,7 +132,8 @@ impl Workers {
                 quotes.forget_quotes().await.map_err(|e| e.to_string())
             }
         });
-        let tasks = vec![sweep, resolve, tell, confirm, expire, deliver, watch, ask, tidy, forget];
+        let tasks =
+            vec![sweep, resolve, tell, confirm, expire, deliver, watch, ask, tidy, grant, forget];
         Self { stop, tasks, careless: [checker, look] }
     }
 

@@ -7,13 +7,13 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::{Builder, Uuid};
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, DisputeId, EventId, KeyId, LotId, ReversalId, TopupId,
+    Amount, BookId, ChargeId, CheckoutId, DisputeId, EventId, GrantId, LotId, ReversalId, TopupId,
     WebhookId, sha256,
 };
 
 /// Every type of event, each with what it tells.
 pub const KINDS: &[(&str, &str)] = &[
-    ("grant.credited", "promotional credits were given with a key"),
+    ("grant.credited", "promotional credits were given, and their time has come"),
     ("topup.credited", "a payment arrived and is in the balance"),
     ("topup.rejected", "a payment that was sent turned out not to have been taken"),
     ("topup.voided", "the chain dropped a payment: its credits are taken back"),
@@ -112,7 +112,7 @@ pub struct EventData {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lot_id: Option<LotId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<KeyId>,
+    pub grant_id: Option<GrantId>,
     /// The webhook whose threshold it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<WebhookId>,
@@ -176,7 +176,7 @@ fn data(kind: &str, subject: Uuid, detail: Option<String>, amount: Option<i64>) 
         Some("charge") => data.charge_id = Some(ChargeId(subject)),
         Some("lot") => data.lot_id = Some(LotId(subject)),
         Some("balance") => data.webhook_id = Some(WebhookId(subject)),
-        Some("grant") => data.key_id = Some(KeyId(subject)),
+        Some("grant") => data.grant_id = Some(GrantId(subject)),
         Some(_) | None => {}
     }
     let Some(detail) = detail else { return data };

@@ -17,13 +17,15 @@ pub struct HistoryEntry {
     pub debit_account: String,
     pub credit_account: String,
     pub amount: Amount,
-    /// The top-up, key, hold, charge, reversal or lot that it belongs to.
+    /// The top-up, grant, hold, charge, reversal or lot that it belongs to.
     pub subject_id: String,
     pub lot_id: LotId,
     pub recorded_at: DateTime<Utc>,
     pub effective_at: DateTime<Utc>,
     /// The transaction that it undoes.
     pub reverses_transaction_id: Option<TransactionId>,
+    /// Why a grant was given; of other transfers what they belong to says why.
+    pub reason: Option<String>,
 }
 
 impl HistoryEntry {
@@ -40,6 +42,7 @@ impl HistoryEntry {
             recorded_at: row.recorded_at,
             effective_at: row.effective_at,
             reverses_transaction_id: row.reverses_id.map(TransactionId),
+            reason: row.reason,
         }
     }
 }

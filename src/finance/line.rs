@@ -6,7 +6,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use crate::ground::{
-    Amount, BookId, ChargeId, CheckoutId, HoldId, KeyId, LotId, ReversalId, TopupId, TransactionId,
+    Amount, BookId, ChargeId, CheckoutId, GrantId, HoldId, LotId, ReversalId, TopupId,
+    TransactionId,
 };
 
 use super::Format;
@@ -154,7 +155,7 @@ fn time(at: DateTime<Utc>) -> String {
 pub(super) fn subject(movement: &str, id: Uuid) -> String {
     match movement {
         "topup" | "void" | "recovery" | "reinstatement" => TopupId(id).to_string(),
-        "grant" => KeyId(id).to_string(),
+        "grant" => GrantId(id).to_string(),
         "hold" | "release" => HoldId(id).to_string(),
         "capture" => ChargeId(id).to_string(),
         "reversal" => ReversalId(id).to_string(),

@@ -7,6 +7,7 @@
 //! The checks have queries of their own, apart from those of the floors that they check.
 
 mod checks;
+mod credits;
 mod drift;
 mod history;
 mod journal;
@@ -23,6 +24,7 @@ use sqlx::PgPool;
 use crate::ground::BookId;
 
 pub use checks::{Check, CheckReport, Rule, Violation};
+pub use credits::{CreditLot, Credits, WaitingGrant, credits, lots};
 pub use drift::{DriftChecker, DriftSettings, Round};
 pub use history::HistoryEntry;
 pub use journal::JournalChunk;

@@ -121,8 +121,11 @@ typed_id!(
     /// An API key, or whoever else may act.
     KeyId, "key");
 typed_id!(
-    /// One grant of credits.
+    /// Credits of one top-up or grant, with what is left of them.
     LotId, "lot");
+typed_id!(
+    /// Promotional credits as they were given; when they are credited they become a lot.
+    GrantId, "grt");
 typed_id!(
     /// Credits reserved for one checkout item.
     HoldId, "hld");

@@ -20,9 +20,9 @@ pub use clock::{Clock, ShiftedClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use idempotency::{Fingerprint, IdempotencyKey, KeyError, canonical_json, sha256};
 pub use ids::{
-    BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, HoldId, IdError, KeyId, LotId,
-    QuoteId, ReversalId, Slot, TopupId, TransactionId, VerifierId, WebhookId, mint_ordered_uuid,
-    mint_uuid,
+    BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, GrantId, HoldId, IdError, KeyId,
+    LotId, QuoteId, ReversalId, Slot, TopupId, TransactionId, VerifierId, WebhookId,
+    mint_ordered_uuid, mint_uuid,
 };
 pub use mode::Mode;
 pub use page::{Page, PageError};

@@ -5,8 +5,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    Amount, BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, HoldId, KeyId, LotId, Mode,
-    QuoteId, ReversalId, TopupId, TransactionId, VerifierId, WebhookId,
+    Amount, BookId, CapId, ChargeId, CheckoutId, DisputeId, EventId, GrantId, HoldId, KeyId, LotId,
+    Mode, QuoteId, ReversalId, TopupId, TransactionId, VerifierId, WebhookId,
 };
 
 /// The pattern of amounts in JSON.
@@ -54,7 +54,8 @@ macro_rules! id_schemas {
 id_schemas! {
     BookId: "The id of an account";
     KeyId: "The id of an API key, which is not the key";
-    LotId: "The id of one grant of credits";
+    GrantId: "The id of a grant of promotional credits";
+    LotId: "The id of a lot: the credits of one top-up or grant";
     HoldId: "The id of credits reserved for one checkout item";
     TransactionId: "The id of a ledger transaction";
     CapId: "The id of a cap";

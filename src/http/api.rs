@@ -8,7 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, disputes, docs, document, events,
-    ledger, past, quotes, receipts, results, sandbox, service, topups, verifiers, wallets,
+    grants, ledger, past, quotes, receipts, results, sandbox, service, topups, verifiers, wallets,
     webhooks,
 };
 
@@ -37,6 +37,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(wallets::issue_challenge).service(wallets::claim_wallet);
     config.service(topups::topup).service(topups::get_topup).service(topups::find_topups);
     config.service(credits::read_credits).service(credits::read_history);
+    config.service(credits::list_lots);
     config.service(catalog::read_catalog).service(catalog::read_sku);
     config.service(quotes::request_quote);
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
@@ -56,7 +57,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(webhooks::rotate_webhook).service(webhooks::replay_events);
     config.service(webhooks::list_deliveries);
     config.service(verifiers::register_verifier).service(verifiers::list_verifiers);
-    config.service(catalog::list_sku).service(admin::issue_key);
+    config.service(catalog::list_sku).service(admin::issue_key).service(grants::give_credits);
     config.service(service::say_alive).service(service::say_ready);
     config.service(service::show_metrics).service(service::show_guide);
     config.service(docs::show_docs);

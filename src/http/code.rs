@@ -178,6 +178,9 @@ codes! {
     ChargeDisputed: "charge_disputed", 409, false, "wait_for_decision", "",
         "That part of the charge is under dispute",
         "Wait for the decision of dispute_id, or decide it; it gives back what it upholds.";
+    TooManyGrantsWaiting: "too_many_grants_waiting", 409, false, "fix_request", "",
+        "Too many grants of the account wait for their time",
+        "Give it at once, or under a new Idempotency-Key when one of them has been credited.";
     TooManyDisputes: "too_many_disputes", 409, false, "contact_operator", "",
         "The charge was disputed often enough",
         "Ask the operator; until the charge is final it can still be reversed.";

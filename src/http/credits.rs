@@ -5,23 +5,24 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::finance::HistoryEntry;
-use crate::ground::{Amount, BookId, LotId, Page};
-use crate::http::auth::{Customer, Granted};
+use crate::finance::{self, CreditLot, Credits, HistoryEntry, WaitingGrant};
+use crate::ground::{Amount, BookId, GrantId, LotId, Page};
+use crate::http::Problem;
+use crate::http::auth::{Customer, Granted, no_such_account};
 use crate::http::extract::ApiQuery;
 use crate::http::paging::Paging;
 use crate::http::state::AppState;
-use crate::http::{Code, Problem};
-use crate::ledger::{self, Balance, LotRow};
 
-/// How many lots are listed.
-const LOTS_MAX: i64 = 100;
+/// How many lots are listed with the balance.
+const LOTS_MAX: usize = 100;
 
-/// What an account has.
+/// What an account has. All of it is of one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreditsView {
     /// The account.
     pub account_id: BookId,
+    /// All that it has: `available` and `held`.
+    pub posted: Amount,
     /// What a checkout may use: `paid` and `promotional`.
     pub available: Amount,
     /// Paid credits that are not on hold.
@@ -34,12 +35,20 @@ pub struct CreditsView {
     pub paid_held: Amount,
     /// Promotional credits on hold.
     pub promotional_held: Amount,
+    /// Credits on their way, part of nothing above: top-ups whose payment was sent and is not decided
+    /// yet, and `scheduled` grants.
+    pub pending: Amount,
     /// Whether the account is frozen: nothing is spent then.
     pub frozen: bool,
     /// The next time that credits expire.
     pub next_expiry: Option<Expiry>,
-    /// The grants that have something left, in the order in which they are spent; at most 100.
+    /// Promotional credits that can be spent from later on; at most 100.
+    pub scheduled: Vec<ScheduledView>,
+    /// The lots that have something left or on hold, in the order in which they are spent; at most
+    /// 100. All of them: `GET /api/v1/credits/lots`.
     pub lots: Vec<LotView>,
+    /// Whether there are more lots.
+    pub has_more: bool,
 }
 
 /// Credits that will expire.
@@ -51,61 +60,110 @@ pub struct Expiry {
     pub amount: Amount,
 }
 
-/// One grant of credits.
+/// Promotional credits for later.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScheduledView {
+    /// The grant.
+    pub grant_id: GrantId,
+    /// How much.
+    pub amount: Amount,
+    /// Lower is spent first.
+    pub priority: i16,
+    /// From when on it can be spent.
+    pub effective_at: DateTime<Utc>,
+    /// When what is left of it expires.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The credits of one top-up or grant.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LotView {
-    /// The grant.
+    /// The lot.
     pub lot_id: LotId,
     /// `paid` or `promotional`.
     #[schema(example = "promotional")]
     pub category: &'static str,
-    /// What was granted.
+    /// Lower is spent first, 0 to 100.
+    pub priority: i16,
+    /// What it began with.
     pub amount: Amount,
     /// What is available of it.
     pub remaining: Amount,
-    /// When it was granted.
+    /// What open checkouts hold of it. Null for an account with more than 10000 checkouts since its
+    /// oldest open one.
+    pub held: Option<Amount>,
+    /// When it was credited.
     pub granted_at: DateTime<Utc>,
+    /// From when on it was meant to be there.
+    pub effective_at: DateTime<Utc>,
     /// When the rest of it expires, if ever.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The top-up or grant that it came from.
+    #[schema(example = "top_0193f0a0c8f07c7eb1a2c3d4e5f60718")]
+    pub origin: String,
+    /// The expired lot whose credits came back into this one.
+    pub parent_lot_id: Option<LotId>,
 }
 
 impl CreditsView {
-    fn of(account: BookId, balance: Balance, lots: Vec<LotRow>) -> Self {
-        let sum = |one: Amount, other| one.checked_add(other).unwrap_or(Amount::MAX);
-        let dated = lots.iter().filter_map(|lot| Some((lot.expires_at?, lot.remaining)));
-        let next_expiry = dated.clone().map(|(at, _)| at).min().map(|at| {
-            let due = dated.filter(|(expiry, _)| *expiry == at).map(|(_, remaining)| remaining);
-            Expiry { at, amount: Amount::sum(due).unwrap_or(Amount::MAX) }
-        });
+    fn of(account: BookId, credits: Credits) -> Self {
+        let all = |parts: &[Amount]| Amount::sum(parts.iter().copied()).unwrap_or(Amount::MAX);
+        let available = all(&[credits.paid, credits.promotional]);
+        let held = all(&[credits.paid_held, credits.promotional_held]);
+        let scheduled = Amount::sum(credits.waiting.iter().map(|grant| grant.amount));
+        let page = Page::cut(credits.lots, LOTS_MAX, |lot| lot.id.to_string());
         Self {
             account_id: account,
-            available: sum(balance.paid, balance.promotional),
-            paid: balance.paid,
-            promotional: balance.promotional,
-            held: sum(balance.paid_held, balance.promotional_held),
-            paid_held: balance.paid_held,
-            promotional_held: balance.promotional_held,
-            frozen: balance.frozen,
-            next_expiry,
-            lots: lots.into_iter().map(LotView::from).collect(),
+            posted: all(&[available, held]),
+            available,
+            paid: credits.paid,
+            promotional: credits.promotional,
+            held,
+            paid_held: credits.paid_held,
+            promotional_held: credits.promotional_held,
+            pending: all(&[credits.topups_pending, scheduled.unwrap_or(Amount::MAX)]),
+            frozen: credits.frozen,
+            next_expiry: credits.next_expiry.map(|(at, amount)| Expiry { at, amount }),
+            scheduled: credits.waiting.into_iter().map(ScheduledView::from).collect(),
+            lots: page.data.into_iter().map(LotView::from).collect(),
+            has_more: page.has_more,
         }
     }
 }
 
-impl From<LotRow> for LotView {
-    fn from(lot: LotRow) -> Self {
+impl From<WaitingGrant> for ScheduledView {
+    fn from(grant: WaitingGrant) -> Self {
+        Self {
+            grant_id: grant.id,
+            amount: grant.amount,
+            priority: grant.priority,
+            effective_at: grant.effective_at,
+            expires_at: grant.expires_at,
+        }
+    }
+}
+
+impl From<CreditLot> for LotView {
+    fn from(lot: CreditLot) -> Self {
         Self {
             lot_id: lot.id,
             category: if lot.paid { "paid" } else { "promotional" },
+            priority: lot.priority,
             amount: lot.amount,
             remaining: lot.remaining,
+            held: lot.held,
             granted_at: lot.granted_at,
+            effective_at: lot.effective_at,
             expires_at: lot.expires_at,
+            origin: lot.origin,
+            parent_lot_id: lot.parent,
         }
     }
 }
 
 /// The balance
+///
+/// What is past its expiry is not counted, whether or not its expiry has been booked.
 #[utoipa::path(
     tag = "credits",
     security(("api_key" = [])),
@@ -121,11 +179,37 @@ pub async fn read_credits(
     access: Granted<Customer>,
 ) -> Result<HttpResponse, Problem> {
     let account = access.caller.account;
-    let unavailable = |error: sqlx::Error| Problem::fault(Code::Unavailable, &error);
-    let balance = ledger::balance(&state.pool, account).await.map_err(unavailable)?;
-    let balance = balance.ok_or_else(|| Problem::new(Code::NotFound))?;
-    let lots = ledger::lots(&state.pool, account, LOTS_MAX).await.map_err(unavailable)?;
-    Ok(HttpResponse::Ok().json(CreditsView::of(account, balance, lots)))
+    let limit = i64::try_from(LOTS_MAX).unwrap_or(i64::MAX).saturating_add(1);
+    let credits = finance::credits(&state.pool, account, state.clock.now(), limit).await?;
+    let credits = credits.ok_or_else(no_such_account)?;
+    Ok(HttpResponse::Ok().json(CreditsView::of(account, credits)))
+}
+
+/// The lots
+///
+/// All that have something left or on hold, oldest first.
+#[utoipa::path(
+    tag = "credits",
+    security(("api_key" = [])),
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of lots", body = Page<LotView>),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[get("/api/v1/credits/lots")]
+pub async fn list_lots(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    access: Granted<Customer, ApiQuery<Paging>>,
+) -> Result<HttpResponse, Problem> {
+    let page = access.asked.0.read::<LotId>()?;
+    let (account, now) = (access.caller.account, state.clock.now());
+    let lots = finance::lots(&state.pool, account, now, page.after, page.rows()).await?;
+    let lots = lots.ok_or_else(no_such_account)?.into_iter().map(LotView::from).collect();
+    Ok(page.answer(&request, lots, |lot: &LotView| lot.lot_id.to_string()))
 }
 
 /// The account's journal

@@ -144,6 +144,8 @@ macro_rules! wholes {
 wholes! {
     /// How many units.
     Quantity, i64, 1, 1_000_000, "a whole number from 1 to 1000000";
+    /// Where credits stand in the order in which they are spent.
+    BurnPriority, i16, 0, 100, "a whole number from 0 to 100";
     /// An item of a checkout, counted from 1.
     ItemNumber, i16, 1, 1000, "a whole number from 1 to 1000";
     /// The number of an event in its account.

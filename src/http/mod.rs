@@ -22,6 +22,7 @@ mod escape;
 mod events;
 pub mod extract;
 mod fields;
+mod grants;
 mod ledger;
 mod limiter;
 mod list;

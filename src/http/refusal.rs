@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
+use crate::accounts::GrantRefusal;
 use crate::checkout::{CheckoutRefusal, RefusedResult};
 use crate::ground::Amount;
 use crate::http::state::AppState;
@@ -18,7 +19,8 @@ const CENT: i64 = 10_000;
 pub fn problem(stored: &str, state: &AppState) -> Option<Problem> {
     let of_ledger = serde_json::from_str(stored).map(|refusal| ledger(&refusal, state));
     let of_result = of_ledger.or_else(|_| serde_json::from_str(stored).map(|r| result(&r)));
-    of_result.or_else(|_| serde_json::from_str(stored).map(|r| checkout(&r))).ok()
+    let of_grant = of_result.or_else(|_| serde_json::from_str(stored).map(|r| grant(&r)));
+    of_grant.or_else(|_| serde_json::from_str(stored).map(|r| checkout(&r))).ok()
 }
 
 /// The problem of a refusal of the ledger.
@@ -75,6 +77,18 @@ fn result(refused: &RefusedResult) -> Problem {
     };
     let field = format!("results[{}].{member}", refused.position);
     checkout(&refused.why).field(field).with("result_id", refused.result_id.as_str())
+}
+
+fn grant(refusal: &GrantRefusal) -> Problem {
+    let say = |code| Problem::new(code).detail(refusal.to_string());
+    match refusal {
+        GrantRefusal::TooManyGrantsWaiting { max } => {
+            say(Code::TooManyGrantsWaiting).with("max", *max)
+        }
+        GrantRefusal::GrantExpiresTooSoon { effective_at } => say(Code::ValidationFailed)
+            .field("expires_at")
+            .with("effective_at", instant(effective_at)),
+    }
 }
 
 fn checkout(refusal: &CheckoutRefusal) -> Problem {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::ground::{BookId, ChargeId, Entropy, Fingerprint, HoldId, KeyId, sha256};
 
 use super::book::Stop;
-use super::{Book, Fault};
+use super::{Book, Fault, Span};
 
 /// What makes a command the same command: whoever sends it again gets the first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +140,7 @@ pub struct Wants {
     pub(super) spenders: BTreeSet<(BookId, KeyId)>,
     pub(super) holds: BTreeSet<(BookId, HoldId)>,
     pub(super) captures: BTreeSet<(BookId, ChargeId)>,
-    pub(super) spent: BTreeSet<(BookId, Option<KeyId>)>,
+    pub(super) spent: BTreeSet<(BookId, Option<KeyId>, Span)>,
     pub(super) origins: BTreeSet<(BookId, Uuid)>,
 }
 
@@ -165,9 +165,10 @@ impl Wants {
         self.origins.insert((book, origin));
     }
 
-    /// What a spender, or the whole account, has spent in its current windows: needed to set a cap.
-    pub fn spent(&mut self, book: BookId, spender: Option<KeyId>) {
-        self.spent.insert((book, spender));
+    /// What a spender, or the whole account, has spent in the current window of a span: needed to set a
+    /// cap on whoever may have spent. What is new has spent nothing.
+    pub fn spent(&mut self, book: BookId, spender: Option<KeyId>, span: Span) {
+        self.spent.insert((book, spender, span));
         if let Some(spender) = spender {
             self.spender(book, spender);
         }

@@ -89,7 +89,8 @@ impl Book {
     }
 
     /// Sets a cap. One that is tightened below its use refuses holds to come and cancels nothing.
-    /// What counts in its current windows must have been read (`Wants::spent`).
+    /// What counts in its current window must have been read (`Wants::spent`),
+    /// but for those that are new.
     pub fn set_cap(&mut self, id: CapId, spender: Option<KeyId>, span: Span, limit: Amount) {
         self.changes = self.changes.saturating_add(1);
         let known =

@@ -18,6 +18,8 @@ pub struct Lot {
     /// What is available: neither held, nor captured, nor expired.
     pub remaining: Amount,
     pub granted_at: DateTime<Utc>,
+    /// From when on it was meant to be there; a grant is not booked before.
+    pub effective_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     /// The top-up or grant that it came from.
     pub origin: Uuid,
@@ -34,7 +36,18 @@ pub struct Lot {
 pub struct BurnKey(i16, DateTime<Utc>, bool, DateTime<Utc>, LotId);
 
 /// The priority of a lot that nobody chose one for.
-pub(super) const DEFAULT_PRIORITY: i16 = 50;
+pub const DEFAULT_PRIORITY: i16 = 50;
+
+/// What is given with a grant of promotional credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantTerms {
+    pub amount: Amount,
+    /// Of its lot, 0 to 100: lower burns first.
+    pub priority: i16,
+    /// From when on it was meant to be there: not after the time at which it is booked.
+    pub effective_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
 
 /// How long money lives that comes back to an expired lot.
 pub(super) const RETURNED_LOT_DAYS: i64 = 30;
@@ -180,6 +193,7 @@ pub(super) fn successor(expired: &Lot, id: LotId, amount: Amount, at: DateTime<U
         amount,
         remaining: amount,
         granted_at: at,
+        effective_at: at,
         expires_at: at.checked_add_signed(TimeDelta::days(RETURNED_LOT_DAYS)),
         origin: expired.origin,
         parent: Some(expired.id),

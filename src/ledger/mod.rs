@@ -32,12 +32,12 @@ pub use engine::{Engine, EngineSettings, SubmitError};
 pub use expiry::expire_lots;
 pub use hold::{Capture, Draw, Hold};
 pub use journal::Transfer;
-pub use lot::{BurnKey, Lot};
+pub use lot::{BurnKey, DEFAULT_PRIORITY, GrantTerms, Lot};
 pub use refusal::{Fault, Refusal};
 pub use role::{Movement, Role};
 pub use spender::Spender;
 pub use store::{
-    Balance, ConfirmedHow, Contents, LotRow, PastError, Restoration, abandon_restore, balance,
-    begin_restore, close_past, confirm_restoration, contents, finish_restore, is_restored, lots,
+    Balance, ConfirmedHow, Contents, PastError, Restoration, abandon_restore, balance,
+    begin_restore, close_past, confirm_restoration, contents, finish_restore, is_restored,
     open_book, unconfirmed,
 };

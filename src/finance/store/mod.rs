@@ -2,6 +2,7 @@
 //! keeps what the drift checker has proven.
 
 pub(super) mod checks;
+pub(super) mod credits;
 pub(super) mod journal;
 pub(super) mod past;
 pub(super) mod proof;

@@ -99,7 +99,7 @@ pub async fn entries(
         HistoryRow,
         r#"select t.version, t.transaction_id, t.amount, t.subject_id, t.lot_id, t.recorded_at,
                   t.effective_at, t.reverses_id, coalesce(m.name, t.movement::text) as "movement!",
-                  d.name as debit, c.name as credit
+                  d.name as debit, c.name as credit, g.reason as "reason?"
            from (
              select * from transfer
              where slot = $1 and book_id = $2 and version > $3 and version <= $4
@@ -107,6 +107,11 @@ pub async fn entries(
            join role d on d.role = t.debit join role c on c.role = t.credit
            left join movement m
              on m.movement = t.movement and m.debit = t.debit and m.credit = t.credit
+           left join lateral (
+             select g.reason from credit_grant g
+             where m.name = 'grant' and g.slot = t.slot and g.book_id = t.book_id
+               and g.grant_id = t.subject_id
+             limit 1) g on true
            order by t.version"#,
         book.slot().sql(),
         book.0,

@@ -57,6 +57,7 @@ pub struct HistoryRow {
     pub recorded_at: DateTime<Utc>,
     pub effective_at: DateTime<Utc>,
     pub reverses_id: Option<Uuid>,
+    pub reason: Option<String>,
 }
 
 /// An account's transfers before a version, newest first.
@@ -71,7 +72,7 @@ pub async fn history(
         r#"select t.version, t.transaction_id, t.amount, t.lot_id, t.recorded_at,
                   coalesce(v.reversal_id, t.subject_id) as "subject_id!",
                   t.effective_at, t.reverses_id, coalesce(m.name, t.movement::text) as "movement!",
-                  d.name as debit, c.name as credit
+                  d.name as debit, c.name as credit, g.reason as "reason?"
            from (
              select * from transfer where slot = $1 and book_id = $2 and version < $3
              order by version desc limit $4) t
@@ -83,6 +84,11 @@ pub async fn history(
              where m.name = 'reversal' and v.slot = t.slot and v.book_id = t.book_id
                and v.charge_id = t.subject_id and v.transaction_id = t.transaction_id
              limit 1) v on true
+           left join lateral (
+             select g.reason from credit_grant g
+             where m.name = 'grant' and g.slot = t.slot and g.book_id = t.book_id
+               and g.grant_id = t.subject_id
+             limit 1) g on true
            order by t.version desc"#,
         account.slot().sql(),
         account.0,

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::ground::mint_ordered_uuid;
 use crate::ground::{Amount, ChargeId, Entropy, HoldId, KeyId, LotId, TransactionId};
 use crate::ledger::lot::{DEFAULT_PRIORITY, Fate, successor};
-use crate::ledger::{Capture, Draw, Fault, Hold, Lot, Movement, Refusal};
+use crate::ledger::{Capture, Draw, Fault, GrantTerms, Hold, Lot, Movement, Refusal};
 
 use super::{Act, Book, HoldRequest, Stop};
 
@@ -19,7 +19,9 @@ impl Book {
         amount: Amount,
         effective_at: DateTime<Utc>,
     ) -> Result<(TransactionId, LotId), Fault> {
-        self.open_lot(entropy, Movement::Topup, origin, amount, None, effective_at)
+        let movement = Movement::Topup;
+        let act = self.opening(entropy, movement, origin, effective_at);
+        self.open_lot(entropy, &act, amount, DEFAULT_PRIORITY, None)
     }
 
     /// Gives promotional credits. Those that are over on arrival expire at once.
@@ -27,45 +29,54 @@ impl Book {
         &mut self,
         entropy: &dyn Entropy,
         origin: Uuid,
-        amount: Amount,
-        expires_at: DateTime<Utc>,
+        terms: &GrantTerms,
     ) -> Result<(TransactionId, LotId), Fault> {
-        let at = self.now;
-        let expiry = Some(expires_at);
-        let granted = self.open_lot(entropy, Movement::Grant, origin, amount, expiry, at)?;
-        if expires_at <= at {
+        let GrantTerms { amount, priority, expires_at, .. } = *terms;
+        let effective_at = terms.effective_at.min(self.now);
+        let act = self.opening(entropy, Movement::Grant, origin, effective_at);
+        let granted = self.open_lot(entropy, &act, amount, priority, Some(expires_at))?;
+        if expires_at <= self.now {
             self.expire_due(entropy)?;
         }
         Ok(granted)
     }
 
-    fn open_lot(
-        &mut self,
+    fn opening(
+        &self,
         entropy: &dyn Entropy,
         movement: Movement,
         origin: Uuid,
-        amount: Amount,
-        expires_at: Option<DateTime<Utc>>,
         effective_at: DateTime<Utc>,
-    ) -> Result<(TransactionId, LotId), Fault> {
+    ) -> Act {
         let transaction = TransactionId::mint(entropy, self.now, self.id.slot());
+        Act { movement, transaction, subject: origin, reverses: None, effective_at }
+    }
+
+    fn open_lot(
+        &mut self,
+        entropy: &dyn Entropy,
+        act: &Act,
+        amount: Amount,
+        priority: i16,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(TransactionId, LotId), Fault> {
         let lot = Lot {
             id: self.fresh_lot(entropy),
-            paid: movement == Movement::Topup,
-            priority: DEFAULT_PRIORITY,
+            paid: act.movement == Movement::Topup,
+            priority,
             amount,
             remaining: amount,
             granted_at: self.now,
+            effective_at: act.effective_at,
             expires_at,
-            origin,
+            origin: act.subject,
             parent: None,
             lost: None,
         };
-        let act = Act { movement, transaction, subject: origin, reverses: None, effective_at };
-        self.post(&act, lot.paid, Draw { lot: lot.id, amount })?;
+        self.post(act, lot.paid, Draw { lot: lot.id, amount })?;
         let id = lot.id;
         self.lots.open(lot);
-        Ok((transaction, id))
+        Ok((act.transaction, id))
     }
 
     /// Places holds, all or none.

@@ -11,9 +11,8 @@ pub(super) mod write;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use uuid::Uuid;
 
-use crate::ground::{Amount, BookId, LotId};
+use crate::ground::{Amount, BookId};
 
 pub use past::{PastError, close_past};
 pub use restored::{
@@ -63,42 +62,6 @@ pub async fn balance(pool: &PgPool, book: BookId) -> Result<Option<Balance>, sql
         promotional_held: amount(row.promo_held),
         frozen: row.frozen_at.is_some(),
     }))
-}
-
-/// One lot of a book, as its owner sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LotRow {
-    pub id: LotId,
-    pub paid: bool,
-    pub amount: Amount,
-    pub remaining: Amount,
-    pub granted_at: DateTime<Utc>,
-    pub expires_at: Option<DateTime<Utc>>,
-    pub origin: Uuid,
-}
-
-/// The lots of a book with something left, in burn order, at most `limit`.
-pub async fn lots(pool: &PgPool, book: BookId, limit: i64) -> Result<Vec<LotRow>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select lot_id, paid, amount, remaining, granted_at, expires_at, origin_id from lot
-         where slot = $1 and book_id = $2 and open
-         order by priority, expires_at nulls last, paid, granted_at, lot_id limit $3",
-        book.slot().sql(),
-        book.0,
-        limit
-    )
-    .fetch_all(pool)
-    .await?;
-    let rows = rows.into_iter().map(|row| LotRow {
-        id: LotId(row.lot_id),
-        paid: row.paid,
-        amount: amount(row.amount),
-        remaining: amount(row.remaining),
-        granted_at: row.granted_at,
-        expires_at: row.expires_at,
-        origin: row.origin_id,
-    });
-    Ok(rows.collect())
 }
 
 /// Books with lots whose time is over, at most `limit`.

@@ -27,6 +27,7 @@ fn guarded() -> Vec<(Method, String, u8)> {
     vec![
         (get(), "/api/v1/credits".to_owned(), CUSTOMER),
         (get(), "/api/v1/credits/history".to_owned(), CUSTOMER),
+        (get(), "/api/v1/credits/lots".to_owned(), CUSTOMER),
         (post(), "/api/v1/quotes".to_owned(), CUSTOMER),
         (post(), "/api/v1/checkouts".to_owned(), CUSTOMER),
         (get(), "/api/v1/checkouts".to_owned(), CUSTOMER),
@@ -59,6 +60,7 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (post(), format!("{WEBHOOK}/replay"), CUSTOMER),
         (put(), "/api/v1/admin/catalog/lead".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/keys".to_owned(), OPERATOR),
+        (post(), "/api/v1/admin/grants".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
         (get(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
     ]

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod checkout;
+mod credits;
 mod disputes;
 mod documents;
 mod evidence;

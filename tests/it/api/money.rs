@@ -142,6 +142,6 @@ fn the_journal_is_exported_and_adds_up_to_something() {
         let expected = ["grant", "promo_issued", "promo", "25.00"];
         assert_eq!(facts.map(|name| &grant[name]), expected);
         assert_eq!(grant["seq"], 1);
-        assert!(grant["subject_id"].as_str().unwrap().starts_with("key_"), "{grant}");
+        assert!(grant["subject_id"].as_str().unwrap().starts_with("grt_"), "{grant}");
     });
 }

@@ -35,6 +35,7 @@ pub fn row(world: &World, name: &str) -> Row {
         | "GET /sandbox/balance/{address}" => (NOBODY, None),
         "GET /api/v1/credits"
         | "GET /api/v1/credits/history"
+        | "GET /api/v1/credits/lots"
         | "GET /api/v1/checkouts"
         | "GET /api/v1/webhooks"
         | "GET /api/v1/webhooks/{webhook_id}"
@@ -110,6 +111,7 @@ pub fn row(world: &World, name: &str) -> Row {
             (OPERATOR, Some(json!({"url": "https://verifier.example.com/bursar"})))
         }
         "POST /api/v1/admin/keys" => (OPERATOR, Some(key(world))),
+        "POST /api/v1/admin/grants" => (OPERATOR, Some(grant(world))),
         "POST /sandbox/faucet" => {
             let address = world.wallet.address();
             (NOBODY, Some(json!({"address": address, "amount": "1.00", "network": "base-sepolia"})))
@@ -152,6 +154,14 @@ fn terms(world: &World) -> Value {
         "verification": "http", "verifier_id": world.verifier, "delivery_deadline_seconds": 3600,
         "verification_deadline_seconds": 3600, "dispute_window_seconds": 86400,
         "dispute_decision_seconds": 86400, "active": true,
+    })
+}
+
+fn grant(world: &World) -> Value {
+    json!({
+        "account_id": world.customer.account, "amount": "2.00", "priority": 10,
+        "effective_at": "2098-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z",
+        "reason": "goodwill",
     })
 }
 

@@ -158,8 +158,8 @@ async fn make_large(db: &TestDatabase, grants: i64) -> BookId {
           from generate_series(1, $2) n),
         lots as (
           insert into lot (slot, book_id, lot_id, paid, open, priority, amount, remaining,
-            granted_at, expires_at, origin_id)
-          select 7, $1, id, false, true, 50, 10, 10, now(), now() + interval '1 year', $1
+            granted_at, effective_at, expires_at, origin_id)
+          select 7, $1, id, false, true, 50, 10, 10, now(), now(), now() + interval '1 year', $1
           from rows),
         transfers as (
           insert into transfer (book_id, transaction_id, subject_id, lot_id, version, amount,

@@ -140,7 +140,7 @@ fn every_line_leads_to_what_it_belongs_to() {
                     &["topup_id", "settlement_network", "settlement_transaction", "payer"],
                     "top_",
                 ),
-                "grant" => filled(&[], "key_"),
+                "grant" => filled(&[], "grt_"),
                 "hold" | "release" => filled(&["checkout_id", "sku"], "hld_"),
                 "capture" => filled(&["checkout_id", "charge_id", "result_id", "sku"], "chg_"),
                 "reversal" => filled(&["checkout_id", "charge_id", "result_id", "sku"], "rev_"),
@@ -179,7 +179,7 @@ fn the_first_lines_read_like_this() {
             })
             .collect();
         let expected = [
-            "1,txn,grant,promo_issued,promo,25.00,25000000,25.00,25.00,key,lot,,,,,,,,,,,,,",
+            "1,txn,grant,promo_issued,promo,25.00,25000000,25.00,25.00,grt,lot,,,,,,,,,,,,,",
             "2,txn,topup,,prepaid,40.00,40000000,40.00,40.00,top,lot,,top,eip155:84532,0x,0xb,,,,,,,,",
             "3,txn,hold,promo,promo_held,10.00,10000000,15.00,10.00,hld,lot,,,,,,chk,,,lead,,,,",
             "4,txn,hold,promo,promo_held,12.00,12000000,3.00,22.00,hld,lot,,,,,,chk,,,page,,,,",

@@ -86,7 +86,7 @@ fn the_history_is_read_backwards_page_by_page() {
             ("grant", "promo_issued")
         );
         assert_eq!(first.amount, dollars("25.00"));
-        assert!(first.subject_id.starts_with("key_"));
+        assert!(first.subject_id.starts_with("grt_"));
         let json = serde_json::to_value(first).unwrap();
         assert_eq!(json["amount"], "25.00");
         assert!(json["lot_id"].as_str().unwrap().starts_with("lot_"));

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::commands::terms;
 use super::model::{self, Model, Time, amount, sorted};
 use super::scene;
 
@@ -126,7 +127,8 @@ impl Pair {
             }
             Op::Grant { amount: micros, hours } => {
                 let (origin, expires) = (self.fresh(), self.model.now + TimeDelta::hours(hours));
-                self.book.grant(&self.entropy, origin, amount(micros), expires).unwrap();
+                let terms = terms(amount(micros), self.book.now(), expires);
+                self.book.grant(&self.entropy, origin, &terms).unwrap();
                 self.model.grant(micros, expires);
                 self.model.pass(self.model.now);
             }

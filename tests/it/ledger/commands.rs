@@ -2,8 +2,8 @@
 
 use bursar::ground::{Amount, BookId, CapId, ChargeId, Fingerprint, HoldId, KeyId, sha256};
 use bursar::ledger::{
-    Annex, Annexes, Command, CommandIdentity, Decision, Desk, Fault, HoldRequest, Span, Spender,
-    Wants,
+    Annex, Annexes, Command, CommandIdentity, DEFAULT_PRIORITY, Decision, Desk, Fault, GrantTerms,
+    HoldRequest, Span, Spender, Wants,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,6 +19,8 @@ pub enum Verb {
     Admit(KeyId),
     TopUp(Amount),
     Grant(Amount, Time),
+    /// A grant on terms of its own.
+    Given(GrantTerms),
     Hold {
         key: KeyId,
         holds: Vec<HoldRequest>,
@@ -77,6 +79,11 @@ impl Act {
     }
 }
 
+/// What is given when nothing but the amount and the end is chosen.
+pub fn terms(amount: Amount, effective_at: Time, expires_at: Time) -> GrantTerms {
+    GrantTerms { amount, priority: DEFAULT_PRIORITY, effective_at, expires_at }
+}
+
 /// What the lot of a top-up under a key comes from.
 fn origin(key: &str) -> Uuid {
     Uuid::from_slice(&sha256([key.as_bytes()])[..16]).unwrap()
@@ -101,13 +108,14 @@ impl Command for Act {
                 wants.hold(self.book, *hold);
             }
             Verb::Void(topup) | Verb::Reinstate(topup) => wants.lots_of(self.book, origin(topup)),
-            Verb::Cap { key, .. } => wants.spent(self.book, *key),
+            Verb::Cap { key, span, .. } => wants.spent(self.book, *key, *span),
             Verb::NotedTopUp(..) => {
                 annexes.of::<Notes>();
             }
             Verb::Admit(_)
             | Verb::TopUp(_)
             | Verb::Grant(..)
+            | Verb::Given(_)
             | Verb::Freeze(_)
             | Verb::Fault(_)
             | Verb::MovingRefusal(_)
@@ -142,7 +150,10 @@ impl Command for Act {
                 book.reinstate(entropy, origin)?;
             }
             Verb::Grant(amount, expires) => {
-                book.grant(entropy, nil, *amount, *expires)?;
+                book.grant(entropy, nil, &terms(*amount, at, *expires))?;
+            }
+            Verb::Given(terms) => {
+                book.grant(entropy, nil, terms)?;
             }
             Verb::Hold { key, holds, max_total } => {
                 if let Err(stop) = book.place_holds(entropy, *key, holds, *max_total) {

@@ -5,6 +5,7 @@ use bursar::ledger::{Book, Draw, HoldRequest, Lot, Refusal, Role, Span, Stop};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use super::commands::terms;
 use super::model::Time;
 
 const KEY: KeyId = KeyId(Uuid::from_u128(1));
@@ -38,7 +39,8 @@ impl Scene {
 
     fn grant(&mut self, text: &str, days: i64) -> LotId {
         let expires = self.book.now() + TimeDelta::days(days);
-        self.book.grant(&self.entropy, Uuid::nil(), dollars(text), expires).unwrap().1
+        let terms = terms(dollars(text), self.book.now(), expires);
+        self.book.grant(&self.entropy, Uuid::nil(), &terms).unwrap().1
     }
 
     fn pass(&mut self, days: i64) {
@@ -86,6 +88,7 @@ fn lots_burn_by_priority_then_expiry_then_promotional_then_age_then_id() {
         amount: dollars("1"),
         remaining: dollars("1"),
         granted_at: noon() + TimeDelta::hours(hours),
+        effective_at: noon(),
         expires_at: days.map(|days| noon() + TimeDelta::days(days)),
         origin: Uuid::nil(),
         parent: None,

@@ -21,4 +21,5 @@ mod restored;
 mod rivals;
 pub mod rows;
 pub mod scene;
+mod seed;
 mod vectors;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use bursar::ground::{Amount, BookId, ChargeId, Clock, HoldId, KeyId};
-use bursar::ledger::{EngineSettings, HoldRequest};
+use bursar::ledger::{EngineSettings, GrantTerms, HoldRequest};
 use chrono::{SubsecRound, TimeDelta};
 use serde::Deserialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::commands::Verb;
+use super::commands::{Verb, terms};
 use super::invariants;
 use super::scene::Replica;
 use crate::support::postgres::run;
@@ -17,7 +17,7 @@ use crate::support::postgres::run;
 const VECTORS: &str = include_str!("../../vectors/lots.json");
 
 /// How many cases there must be at least: a file that lost some is not the file.
-const CASES_MIN: usize = 4;
+const CASES_MIN: usize = 5;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -50,6 +50,7 @@ enum Step {
     Release { hold: String, amount: Amount, moves: Moves },
     Reversal { hold: String, capture: String, amount: Amount, moves: Moves },
     Pass { days: i64 },
+    Grant { lot: String, priority: i16, expires_in_days: i64, amount: Amount },
 }
 
 type Moves = Vec<(String, Amount)>;
@@ -91,6 +92,9 @@ impl Player {
         self.open(&case.lots).await;
         for (n, step) in case.steps.iter().enumerate() {
             let what = format!("{}, step {n}", case.name);
+            if let Step::Grant { lot, priority, expires_in_days, amount } = step {
+                self.grant(lot, *priority, *expires_in_days, *amount).await;
+            }
             let from = self.version().await;
             let Some((verb, movement, expected)) = self.verb(step) else { continue };
             let done = self.replica.act(self.account, &format!("step {n}"), verb).await.unwrap();
@@ -102,7 +106,7 @@ impl Player {
     }
 
     /// Opens lots as money and gifts open them; then their owner gives them the terms of the case,
-    /// which nobody can choose through the engine yet.
+    /// which nobody can choose for money, nor for the past.
     async fn open(&mut self, lots: &[Lot]) {
         let now = self.replica.clock.now().trunc_subsecs(0);
         for lot in lots {
@@ -110,21 +114,35 @@ impl Player {
             let verb =
                 if lot.paid { Verb::TopUp(lot.amount) } else { Verb::Grant(lot.amount, later) };
             assert!(self.replica.act(self.account, &lot.lot, verb).await.unwrap().accepted);
-            let id: Uuid = sqlx::query_scalar(
-                "update lot set priority = $2, granted_at = $3, expires_at = $4
+            sqlx::query(
+                "update lot set priority = $2, granted_at = $3, effective_at = $3, expires_at = $4
                  where lot_id = (select lot_id from lot where book_id = $1 order by lot_id desc
-                                 limit 1)
-                 returning lot_id",
+                                 limit 1)",
             )
             .bind(self.account.0)
             .bind(lot.priority)
             .bind(now - TimeDelta::days(lot.granted_days_ago))
             .bind(lot.expires_in_days.map(|days| now + TimeDelta::days(days)))
-            .fetch_one(&self.owner)
+            .execute(&self.owner)
             .await
             .unwrap();
-            assert!(self.names.insert(id, lot.lot.clone()).is_none());
+            self.name_last(&lot.lot).await;
         }
+    }
+
+    /// Gives credits on terms that an operator may choose.
+    async fn grant(&mut self, lot: &str, priority: i16, days: i64, amount: Amount) {
+        let now = self.replica.clock.now();
+        let terms = terms(amount, now, now + TimeDelta::days(days));
+        let verb = Verb::Given(GrantTerms { priority, ..terms });
+        assert!(self.replica.act(self.account, lot, verb).await.unwrap().accepted);
+        self.name_last(lot).await;
+    }
+
+    async fn name_last(&mut self, lot: &str) {
+        let sql = "select lot_id from lot where book_id = $1 order by lot_id desc limit 1";
+        let id = sqlx::query_scalar(sql).bind(self.account.0).fetch_one(&self.owner).await;
+        assert!(self.names.insert(id.unwrap(), lot.to_owned()).is_none());
     }
 
     fn verb<'a>(&self, step: &'a Step) -> Option<(Verb, &'static str, &'a Moves)> {
@@ -134,6 +152,7 @@ impl Player {
                 self.replica.clock.advance(TimeDelta::days(*days));
                 None
             }
+            Step::Grant { .. } => None,
             Step::Hold { hold, amount, moves } => {
                 let holds = vec![HoldRequest { id: hold_of(hold), amount: *amount }];
                 Some((Verb::Hold { key: self.key, holds, max_total: *amount }, "hold", moves))

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -107,36 +108,66 @@ pub(super) async fn caps(tx: &mut PgConnection, books: &mut Books) -> Result<(),
     Ok(())
 }
 
-/// What has been spent in the current windows, counted from the holds that the journal names: the
+/// What has been spent in current windows, counted from the holds that the journal names: the
 /// seed of a cap that is about to be made. Windows that a cap already counts keep their row.
+///
+/// Times never go back within a book, so that the first transfer of a window is found by binary
+/// search over the primary key, and only those from there on are read. The window of span total is
+/// the whole journal.
 pub(super) async fn spent(
     tx: &mut PgConnection,
     books: &mut Books,
     wants: &Wants,
 ) -> Result<(), sqlx::Error> {
-    for (id, spender) in &wants.spent {
+    let windowed = wants.spent.iter().filter(|(_, _, span)| *span != Span::Checkout);
+    for (id, spender, span) in windowed {
         let Some(book) = books.get_mut(id) else { continue };
-        for span in Span::WINDOWED {
-            let start = span.window_start(book.now);
-            let used = sqlx::query_scalar!(
-                r#"select coalesce(sum(h.amount - h.released - h.reversed), 0)::bigint as "used!"
-                   from (select distinct subject_id from transfer
-                         where slot = $1 and book_id = $2 and movement = $5 and recorded_at >= $3) t
-                   cross join lateral (
-                     select * from hold where slot = $1 and book_id = $2
-                       and hold_id = t.subject_id limit 1) h
-                   where $4::uuid is null or h.spender_id = $4"#,
-                id.slot().sql(),
-                id.0,
-                start,
-                spender.map(|s| s.0),
-                Movement::Hold.sql()
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            let seed = Usage { cap: None, used: amount(used), fate: Fate::New };
-            book.usage.entry((*spender, span, start)).or_insert(seed);
-        }
+        let start = span.window_start(book.now);
+        let used = spent_since(tx, *id, book.version, *spender, start).await?;
+        let seed = Usage { cap: None, used: amount(used), fate: Fate::New };
+        book.usage.entry((*spender, *span, start)).or_insert(seed);
     }
     Ok(())
+}
+
+/// What a spender, or the whole account, has on hold and has been charged of what it put on hold since
+/// a moment. The book has reached a version.
+async fn spent_since(
+    tx: &mut PgConnection,
+    book: BookId,
+    version: i64,
+    spender: Option<KeyId>,
+    start: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    // The versions up to `low` lie before the moment, and those above `high` do not.
+    sqlx::query_scalar!(
+        r#"with recursive search(low, high) as (
+             select 0::bigint, $6::bigint
+             union all
+             select case when t.recorded_at < $3 then m.version else s.low end,
+                    case when t.recorded_at < $3 then s.high else m.version - 1 end
+             from search s
+             cross join lateral (select s.low + (s.high - s.low + 1) / 2 as version) m
+             cross join lateral (
+               select recorded_at from transfer
+               where slot = $1 and book_id = $2 and version = m.version limit 1) t
+             where s.low < s.high)
+           select coalesce(sum(h.amount - h.released - h.reversed), 0)::bigint as "used!"
+           from (select distinct subject_id from transfer
+                 where slot = $1 and book_id = $2 and movement = $5
+                   and version > (select low from search where low = high)
+                 offset 0) t
+           cross join lateral (
+             select * from hold where slot = $1 and book_id = $2
+               and hold_id = t.subject_id limit 1) h
+           where $4::uuid is null or h.spender_id = $4"#,
+        book.slot().sql(),
+        book.0,
+        start,
+        spender.map(|s| s.0),
+        Movement::Hold.sql(),
+        version
+    )
+    .fetch_one(tx)
+    .await
 }

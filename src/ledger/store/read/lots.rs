@@ -19,6 +19,7 @@ struct LotRow {
     amount: i64,
     remaining: i64,
     granted_at: DateTime<Utc>,
+    effective_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     origin_id: Uuid,
     parent_id: Option<Uuid>,
@@ -35,6 +36,7 @@ fn load(books: &mut Books, rows: Vec<LotRow>) {
                 amount: amount(row.amount),
                 remaining: amount(row.remaining),
                 granted_at: row.granted_at,
+                effective_at: row.effective_at,
                 expires_at: row.expires_at,
                 origin: row.origin_id,
                 parent: row.parent_id.map(LotId),
@@ -59,14 +61,14 @@ pub(super) async fn lots(tx: &mut PgConnection, books: &mut Books) -> Result<(),
         LotRow,
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
                   l.priority as "priority!", l.amount as "amount!", l.remaining as "remaining!",
-                  l.granted_at as "granted_at!", l.expires_at, l.origin_id as "origin_id!",
-                  l.parent_id, l.lost
+                  l.granted_at as "granted_at!", l.effective_at as "effective_at!", l.expires_at,
+                  l.origin_id as "origin_id!", l.parent_id, l.lost
            from unnest($1::smallint[], $2::uuid[]) as u(slot, book_id)
            cross join lateral (
              select * from lot where slot = u.slot and book_id = u.book_id and open offset 0) l
            union all
            select l.book_id, l.lot_id, l.paid, l.priority, l.amount, l.remaining, l.granted_at,
-                  l.expires_at, l.origin_id, l.parent_id, l.lost
+                  l.effective_at, l.expires_at, l.origin_id, l.parent_id, l.lost
            from unnest($3::smallint[], $4::uuid[], $5::uuid[]) as v(slot, book_id, lot_id)
            cross join lateral (
              select * from lot
@@ -96,8 +98,8 @@ pub(super) async fn of_origins(
         LotRow,
         r#"select l.book_id as "book_id!", l.lot_id as "lot_id!", l.paid as "paid!",
                   l.priority as "priority!", l.amount as "amount!", l.remaining as "remaining!",
-                  l.granted_at as "granted_at!", l.expires_at, l.origin_id as "origin_id!",
-                  l.parent_id, l.lost
+                  l.granted_at as "granted_at!", l.effective_at as "effective_at!", l.expires_at,
+                  l.origin_id as "origin_id!", l.parent_id, l.lost
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, origin_id)
            cross join lateral (
              select * from lot where slot = u.slot and book_id = u.book_id

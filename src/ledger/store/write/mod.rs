@@ -51,14 +51,14 @@ async fn insert_lots(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx:
     }
     sqlx::query!(
         "insert into lot (slot, book_id, lot_id, paid, open, priority, amount, remaining,
-           granted_at, expires_at, origin_id, parent_id, lost)
+           granted_at, effective_at, expires_at, origin_id, parent_id, lost)
          select slot, book_id, lot_id, paid, remaining > 0, priority, amount, remaining,
-           granted_at, expires_at, origin_id, parent_id, lost
+           granted_at, effective_at, expires_at, origin_id, parent_id, lost
          from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::boolean[], $5::smallint[],
-           $6::bigint[], $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::uuid[],
-           $11::uuid[], $12::bigint[])
-           as u(slot, book_id, lot_id, paid, priority, amount, remaining, granted_at, expires_at,
-                origin_id, parent_id, lost)",
+           $6::bigint[], $7::bigint[], $8::timestamptz[], $9::timestamptz[],
+           $10::timestamptz[], $11::uuid[], $12::uuid[], $13::bigint[])
+           as u(slot, book_id, lot_id, paid, priority, amount, remaining, granted_at, effective_at,
+                expires_at, origin_id, parent_id, lost)",
         &rows.iter().map(|(b, _)| b.id.slot().sql()).collect::<Vec<_>>(),
         &rows.iter().map(|(b, _)| b.id.0).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.id.0).collect::<Vec<_>>(),
@@ -67,6 +67,7 @@ async fn insert_lots(tx: &mut PgConnection, books: &[&Book]) -> Result<(), sqlx:
         &rows.iter().map(|(_, l)| l.amount.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.remaining.micros()).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.granted_at).collect::<Vec<_>>(),
+        &rows.iter().map(|(_, l)| l.effective_at).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.expires_at).collect::<Vec<_>>() as _,
         &rows.iter().map(|(_, l)| l.origin).collect::<Vec<_>>(),
         &rows.iter().map(|(_, l)| l.parent.map(|id| id.0)).collect::<Vec<_>>() as _,

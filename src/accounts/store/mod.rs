@@ -1,3 +1,7 @@
+//! All SQL of accounts.
+
+pub(super) mod grants;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 
