@@ -7,7 +7,7 @@ mod orders;
 mod units;
 
 use bursar::ground::{BookId, CapId, ChargeId, CheckoutId, Clock, DisputeId, KeyId, QuoteId};
-use bursar::ledger::{self, Outcome, Refusal, Role, SubmitError};
+use bursar::ledger::{Outcome, Role, SubmitError};
 use chrono::{DateTime, NaiveTime, TimeDelta};
 use proptest::prelude::*;
 use sqlx::Row;
