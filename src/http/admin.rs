@@ -140,6 +140,7 @@ fn check(request: &KeyRequest, now: DateTime<Utc>) -> Result<(), Problem> {
     }
 }
 
-fn misfit(field: &str, why: &str) -> Problem {
+/// A member that does not fit.
+pub fn misfit(field: &str, why: &str) -> Problem {
     Problem::new(Code::ValidationFailed).field(field).detail(why)
 }

@@ -2,19 +2,23 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, post, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::{AccountError, GrantView, NewGrant};
 use crate::ground::BookId;
-use crate::http::auth::{Granted, Operator, no_such_account};
+use crate::http::Problem;
+use crate::http::admin::misfit;
+use crate::http::auth::{Granted, Operator};
 use crate::http::extract::{ApiJson, IdempotencyHeader};
 use crate::http::fields::{BurnPriority, Price, Reason, instant};
 use crate::http::outcome::{answer, identity};
 use crate::http::state::AppState;
-use crate::http::{Code, Problem};
 use crate::ledger::DEFAULT_PRIORITY;
+
+/// What expires some days later can still be written with four digits for the year.
+const EFFECTIVE_YEAR_MAX: i32 = 9998;
 
 /// Promotional credits for an account.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -55,7 +59,6 @@ pub struct GrantRequest {
         (status = 400, response = Problem),
         (status = 401, response = Problem),
         (status = 403, response = Problem),
-        (status = 404, response = Problem),
         (status = 409, response = Problem),
         (status = 422, response = Problem),
     ),
@@ -68,9 +71,11 @@ pub async fn give_credits(
     let caller = access.caller;
     let (IdempotencyHeader(key), ApiJson(request)) = access.asked;
     let GrantRequest { account_id, effective_at, expires_at, .. } = request;
+    if effective_at.is_some_and(|from| from.year() > EFFECTIVE_YEAR_MAX) {
+        return Err(misfit("effective_at", "no later year than 9998"));
+    }
     if effective_at.zip(expires_at).is_some_and(|(from, to)| to <= from) {
-        let problem = Problem::new(Code::ValidationFailed).field("expires_at");
-        return Err(problem.detail("it is not after effective_at"));
+        return Err(misfit("expires_at", "it is not after effective_at"));
     }
     let identity = identity(&caller, &key, "/api/v1/admin/grants", &request);
     let new = NewGrant {
@@ -83,7 +88,7 @@ pub async fn give_credits(
         by: caller.key,
     };
     let given = state.accounts.give(new, identity).await.map_err(|error| match error {
-        AccountError::AccountUnknown => no_such_account(),
+        AccountError::AccountUnknown => misfit("account_id", "there is no such account"),
         error => error.into(),
     })?;
     answer(&state, given, StatusCode::CREATED)

@@ -109,6 +109,14 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             wrong(but("criteria", json!([{}, "text"])), "criteria"),
             row(but("criteria", json!({"schema": {"type": 1}})), "criteria_invalid", "criteria"),
         ],
+        "POST /api/v1/admin/grants" => vec![
+            wrong(but("account_id", json!("acc_00000000000070008000000000000000")), "account_id"),
+            wrong(but("account_id", json!("acc_00000000000070008000000000000001")), "account_id"),
+            wrong(but("expires_at", json!("2098-01-01T00:00:00Z")), "expires_at"),
+            wrong(but("expires_at", json!("2020-01-01T00:00:00Z")), "expires_at"),
+            wrong(but("effective_at", json!("9999-01-01T00:00:00Z")), "effective_at"),
+            wrong(but("amount", json!("0")), "amount"),
+        ],
         "POST /api/v1/admin/keys" => {
             keys(world, &good).into_iter().map(|(body, field)| wrong(body, field)).collect()
         }

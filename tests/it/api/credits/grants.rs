@@ -162,7 +162,7 @@ fn what_cannot_be_given_is_refused() {
         {
             let nobody = Customer { account: account.to_owned(), key: String::new() };
             let refused = give(&api, &nobody, "k", json!({"amount": "1.00"})).await;
-            assert_eq!(refused.problem(404, "not_found")["field"], "account_id");
+            assert_eq!(refused.problem(422, "validation_failed")["field"], "account_id");
         }
         let later = json!({"amount": "0.01", "effective_at": day(1)});
         for n in 0..100 {
