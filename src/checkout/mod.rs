@@ -94,11 +94,10 @@ impl Checkouts {
         before: Option<i32>,
         limit: i64,
     ) -> Result<(Sku, Vec<Sku>), CheckoutError> {
-        let mut tx = store::one_moment(&self.pool).await?;
+        let mut tx = store::snapshot(&self.pool).await?;
         let found = store::catalog::get(&mut tx, sku).await?;
         let found = found.ok_or_else(|| CheckoutError::SkuUnlisted { sku: sku.to_owned() })?;
         let versions = store::catalog::versions(&mut tx, sku, before, limit).await?;
-        tx.commit().await?;
         Ok((found, versions))
     }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::ground::{Amount, BookId, ChargeId, CheckoutId, LotId, ReversalId, TransactionId};
 
-use super::store::{amount, one_moment, receipt, verification};
+use super::store::{amount, receipt, snapshot, verification};
 use super::view::{CallView, LotDraw, ReversalView};
 use super::{CheckoutError, Checkouts, view};
 
@@ -106,7 +106,7 @@ impl Checkouts {
         checkout: CheckoutId,
         result_id: &str,
     ) -> Result<Receipt, CheckoutError> {
-        let mut tx = one_moment(&self.pool).await?;
+        let mut tx = snapshot(&self.pool).await?;
         of_result(&mut tx, account, checkout, result_id).await
     }
 
@@ -116,7 +116,7 @@ impl Checkouts {
         account: BookId,
         charge: ChargeId,
     ) -> Result<Receipt, CheckoutError> {
-        let mut tx = one_moment(&self.pool).await?;
+        let mut tx = snapshot(&self.pool).await?;
         of_charge(&mut tx, account, charge).await
     }
 
@@ -127,7 +127,7 @@ impl Checkouts {
         charge: ChargeId,
         reversal: ReversalId,
     ) -> Result<Receipt, CheckoutError> {
-        let mut tx = one_moment(&self.pool).await?;
+        let mut tx = snapshot(&self.pool).await?;
         of_reversal(&mut tx, account, charge, reversal).await
     }
 }

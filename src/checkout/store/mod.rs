@@ -31,9 +31,7 @@ pub(super) fn amount(micros: i64) -> Amount {
 }
 
 /// A transaction that sees one moment: figures that are read in several statements belong together.
-pub(super) async fn one_moment(
-    pool: &PgPool,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub(super) async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with("begin isolation level repeatable read read only").await
 }
 

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::checkout::store::{amount, detail, one_moment, results};
+use crate::checkout::store::{amount, detail, results, snapshot};
 use crate::checkout::{ChargeFacts, ChargeRow, OpenDispute};
 use crate::ground::{
     Amount, BookId, ChargeId, CheckoutId, DisputeId, KeyId, LotId, ReversalId, TransactionId,
@@ -20,13 +20,12 @@ pub(in crate::checkout) async fn checkout(
     account: BookId,
     id: CheckoutId,
 ) -> Result<Option<CheckoutView>, sqlx::Error> {
-    let mut tx = one_moment(pool).await?;
+    let mut tx = snapshot(pool).await?;
     let Some(row) = detail::checkout(&mut tx, account, id).await? else { return Ok(None) };
     let items = detail::items(&mut tx, account, id).await?;
     let items: Vec<ItemView> = items.into_iter().map(ItemView::from).collect();
     let one_too_many = i64::try_from(RESULTS_SHOWN).unwrap_or(i64::MAX).saturating_add(1);
     let mut shown = results::page(&mut tx, account, id, "", one_too_many, false).await?;
-    tx.commit().await?;
     let has_more_results = shown.len() > RESULTS_SHOWN;
     shown.truncate(RESULTS_SHOWN);
     let sum =
@@ -155,10 +154,9 @@ pub(in crate::checkout) async fn charge(
     id: ChargeId,
     at: DateTime<Utc>,
 ) -> Result<Option<ChargeView>, sqlx::Error> {
-    let mut tx = one_moment(pool).await?;
+    let mut tx = snapshot(pool).await?;
     let row = detail::charge(&mut tx, account, id).await?;
     let views = charge_views(&mut tx, account, row.into_iter().collect(), at).await?;
-    tx.commit().await?;
     Ok(views.into_iter().next())
 }
 
@@ -170,11 +168,9 @@ pub(in crate::checkout) async fn charges(
     limit: i64,
     at: DateTime<Utc>,
 ) -> Result<Vec<ChargeView>, sqlx::Error> {
-    let mut tx = one_moment(pool).await?;
+    let mut tx = snapshot(pool).await?;
     let rows = detail::charges(&mut tx, account, before, limit).await?;
-    let views = charge_views(&mut tx, account, rows, at).await?;
-    tx.commit().await?;
-    Ok(views)
+    charge_views(&mut tx, account, rows, at).await
 }
 
 async fn charge_views(
