@@ -19,6 +19,12 @@ pub(super) fn compare(all: &Subjects, findings: &mut Findings) {
     }
 }
 
+/// A result, by its book, its checkout and its name.
+type ResultKey<'a> = (Uuid, Uuid, &'a str);
+
+/// Who is to judge a result, and who is asked about it.
+type Judges = (Option<Uuid>, Option<Uuid>);
+
 /// A result is for its SKU's verifier to judge, where that version of the SKU has one and the schema
 /// has not settled it; about no other is anybody asked.
 fn verifications(all: &Subjects, findings: &mut Findings) {
@@ -27,7 +33,7 @@ fn verifications(all: &Subjects, findings: &mut Findings) {
         .iter()
         .map(|item| ((item.book_id, item.checkout_id, item.item), item.verifier_id))
         .collect();
-    let mut pairs: BTreeMap<(Uuid, Uuid, &str), (Option<Uuid>, Option<Uuid>)> = BTreeMap::new();
+    let mut pairs: BTreeMap<ResultKey<'_>, Judges> = BTreeMap::new();
     for result in all.results.iter().filter(|result| !result.by_schema) {
         let judge = judges.get(&(result.book_id, result.checkout_id, result.item)).copied();
         let key = (result.book_id, result.checkout_id, result.result_id.as_str());
