@@ -50,8 +50,11 @@ pub use sweeper::Sweeper;
 pub use verifier::{Asker, Verifier, VerifierSettings, Verifiers};
 pub use view::{
     CallView, CancelView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView,
-    ResultView, ReversalView, SubmissionView, VerdictView,
+    ResultView, ReversalView, SubmissionView, VerdictView, WaitingPlace, WaitingResultView,
 };
+
+/// How many results are looked through for one page of those about some SKUs.
+const SEARCH_MAX: i64 = 1000;
 
 /// The verbs of this floor.
 #[derive(Clone)]
@@ -193,6 +196,10 @@ impl Checkouts {
         let known = store::result_item(&self.pool, account, checkout, result_id).await?;
         let known = known.ok_or(CheckoutError::ResultUnknown)?;
         verdict.by.check_serves(&known.sku)?;
+        let version = known.sku_version;
+        if verdict.criteria_version.is_some_and(|judged_by| judged_by != version) {
+            return Err(CheckoutError::OtherCriteria { version });
+        }
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
         let command = command::Judge { target, identity, ruling: verdict.into(), charge };
@@ -268,6 +275,26 @@ impl Checkouts {
     ) -> Result<Vec<DisputeView>, CheckoutError> {
         let known = store::disputes::open(&self.pool, by.skus.as_deref(), after, limit).await?;
         Ok(known.iter().map(DisputeView::open).collect())
+    }
+
+    /// The results that wait for a verdict by somebody, by deadline: at most `limit` after the given
+    /// place, and where to read on when only so many were looked through.
+    pub async fn waiting_results(
+        &self,
+        by: &Staff,
+        after: Option<WaitingPlace>,
+        limit: i64,
+    ) -> Result<(Vec<WaitingResultView>, Option<WaitingPlace>), CheckoutError> {
+        let (pool, skus) = (&self.pool, by.skus.as_deref());
+        // What is past its deadline takes no verdict, swept or not.
+        let now = WaitingPlace::first_at(self.clock.now());
+        let after = after.filter(|after| after.verify_by >= now.verify_by).unwrap_or(now);
+        let upto = match skus {
+            Some(_) => store::waiting::end_of(pool, &after, SEARCH_MAX).await?,
+            None => None,
+        };
+        let found = store::waiting::results(pool, skus, &after, upto.as_ref(), limit).await?;
+        Ok((found, upto))
     }
 
     /// A checkout of an account, with items and results.

@@ -42,6 +42,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(checkouts::open_checkout).service(checkouts::list_checkouts);
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
     config.service(results::submit_results).service(results::judge_result);
+    config.service(results::list_results);
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge).service(disputes::dispute_charge);
     config.service(disputes::list_disputes).service(disputes::decide_dispute);

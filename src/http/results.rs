@@ -1,18 +1,21 @@
-//! Results: submitted by fulfillers, judged by verifiers. Never by customers.
+//! Results: submitted by fulfillers, read and judged by verifiers. Never by customers.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::checkout::{Check, ResultSubmission, Verdict};
-use crate::checkout::{SubmissionView, VerdictView};
-use crate::ground::CheckoutId;
+use crate::checkout::{SubmissionView, VerdictView, WaitingPlace, WaitingResultView};
+use crate::ground::{CheckoutId, Page};
 use crate::http::auth::{Fulfiller, Granted, Verifier};
-use crate::http::extract::{ApiJson, ApiPath, IdempotencyHeader};
-use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, word};
+use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader};
+use crate::http::fields::{
+    AnyJson, CriteriaVersion, ItemNumber, Label, Quantity, Reason, ResultName, word,
+};
 use crate::http::list::Several;
 use crate::http::outcome::{answer, identity};
+use crate::http::paging::Paging;
 use crate::http::state::AppState;
 use crate::http::{Code, Problem};
 
@@ -70,6 +73,9 @@ pub struct VerdictRequest {
     pub verdict: Judgement,
     /// How many units are accepted: required when partially accepted, else left out.
     pub accepted_quantity: Option<Quantity>,
+    /// The version of the criteria that it judges by. With another one than that of the item the
+    /// verdict is refused.
+    pub criteria_version: Option<CriteriaVersion>,
     /// Why.
     pub reason: Option<Reason>,
     /// What was checked.
@@ -148,6 +154,40 @@ pub async fn submit_results(
     answer(&state, outcome, StatusCode::CREATED)
 }
 
+/// The results that wait for a verdict
+///
+/// By deadline, each with its evidence and what it is to be judged by. A verifier sees those about the
+/// SKUs that it serves, the operator all. A page may have fewer results than asked for, or none, and
+/// still be followed by another.
+#[utoipa::path(
+    tag = "checkouts",
+    security(("api_key" = [])),
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of results", body = Page<WaitingResultView>),
+        (status = 401, response = Problem),
+        (status = 403, response = Problem),
+        (status = 422, response = Problem),
+    ),
+)]
+#[get("/api/v1/results")]
+pub async fn list_results(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    access: Granted<Verifier, ApiQuery<Paging>>,
+) -> Result<HttpResponse, Problem> {
+    let by = access.staff();
+    let asked = access.asked.0.read::<WaitingPlace>()?;
+    let found = state.checkouts.waiting_results(&by, asked.after.clone(), asked.rows()).await?;
+    let (rows, looked_upto) = found;
+    let mut page = asked.cut(rows, |row| row.place().to_string());
+    if let (false, Some(upto)) = (page.has_more, looked_upto) {
+        page.next_cursor = Some(upto.to_string());
+        page.has_more = true;
+    }
+    Ok(asked.linked(request.path(), "", &page).json(page))
+}
+
 /// Judge a result
 ///
 /// What is accepted is charged, the rest goes back. A result has one verdict. For verifier and
@@ -185,6 +225,7 @@ pub async fn judge_result(
     let accepted = accepted(&state, checkout, result, &request).await?;
     let verdict = Verdict {
         by,
+        criteria_version: request.criteria_version.map(CriteriaVersion::get),
         accepted,
         reason: request.reason.map(Reason::into_string),
         checks: request.checks.into_vec().into_iter().map(Check::from).collect(),

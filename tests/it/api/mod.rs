@@ -14,6 +14,7 @@ mod replay;
 mod results;
 mod sandbox;
 mod signup;
+mod waiting;
 mod wallet;
 
 use std::net::TcpListener;
