@@ -1,7 +1,6 @@
 //! Results that wait for a verdict, as whoever may judge them reads them: in the order of their
 //! deadlines, by the index that the sweeper has.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::types::Json;
 
@@ -62,7 +61,7 @@ pub(in crate::checkout) async fn results(
         after.verify_by,
         after.checkout.0,
         after.result_id,
-        upto.map(|place| place.verify_by) as Option<DateTime<Utc>>,
+        upto.map(|place| place.verify_by),
         upto.map(|place| place.checkout.0),
         upto.map(|place| place.result_id.as_str()),
         limit
