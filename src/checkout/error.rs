@@ -95,6 +95,8 @@ pub enum CheckoutError {
     EvidenceTooLong { position: usize },
     #[error("the criteria of a SKU that is sold cannot be used")]
     ListedCriteria(#[source] SchemaFault),
+    #[error("the item was sold under version {version} of its criteria")]
+    OtherCriteria { version: i32 },
     #[error("there is no such result")]
     ResultUnknown,
     #[error("there is no such charge")]

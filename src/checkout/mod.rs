@@ -18,6 +18,7 @@ mod delivery;
 mod error;
 mod item;
 mod quote;
+mod reading;
 mod receipt;
 mod result;
 mod store;
@@ -52,7 +53,7 @@ pub use sweeper::Sweeper;
 pub use verifier::{Asker, Verifier, VerifierSettings, Verifiers};
 pub use view::{
     CallView, CancelView, ChargeView, CheckoutView, DisputeState, DisputeView, ItemView,
-    ResultView, ReversalView, SubmissionView, VerdictView,
+    ResultView, ReversalView, SubmissionView, VerdictView, WaitingPlace, WaitingResultView,
 };
 
 /// The verbs of this floor.
@@ -202,6 +203,10 @@ impl Checkouts {
         let known = store::result_item(&self.pool, account, checkout, result_id).await?;
         let known = known.ok_or(CheckoutError::ResultUnknown)?;
         verdict.by.check_serves(&known.sku)?;
+        let version = known.sku_version;
+        if verdict.criteria_version.is_some_and(|judged_by| judged_by != version) {
+            return Err(CheckoutError::OtherCriteria { version });
+        }
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
         let command = command::Judge { target, identity, ruling: verdict.into(), charge };
@@ -265,108 +270,6 @@ impl Checkouts {
         decision.by.check_serves(&dispute.sku)?;
         let command = command::DecideDispute { dispute, identity, decision };
         Ok(self.engine.submit(Arc::new(command)).await?)
-    }
-
-    /// The disputes that wait for a decision by somebody, oldest first: at most `limit` after the given
-    /// one.
-    pub async fn open_disputes(
-        &self,
-        by: &Staff,
-        after: Option<DisputeId>,
-        limit: i64,
-    ) -> Result<Vec<DisputeView>, CheckoutError> {
-        let known = match by.skus.as_deref() {
-            Some(skus) => store::disputes::open_about(&self.pool, skus, after, limit).await?,
-            None => store::disputes::open(&self.pool, after, limit).await?,
-        };
-        Ok(known.iter().map(DisputeView::open).collect())
-    }
-
-    /// A checkout of an account, with its items and its first results.
-    pub async fn view(
-        &self,
-        account: BookId,
-        checkout: CheckoutId,
-    ) -> Result<CheckoutView, CheckoutError> {
-        view::checkout(&self.pool, account, checkout).await?.ok_or(CheckoutError::CheckoutUnknown)
-    }
-
-    /// The results of a checkout of an account, by their ids: at most `limit` after the given one.
-    pub async fn results(
-        &self,
-        account: BookId,
-        checkout: CheckoutId,
-        after: &str,
-        limit: i64,
-    ) -> Result<Vec<ResultView>, CheckoutError> {
-        if self.account_of(checkout).await? != account {
-            return Err(CheckoutError::CheckoutUnknown);
-        }
-        Ok(view::results(&self.pool, account, checkout, after, limit).await?)
-    }
-
-    /// One result of a checkout of an account.
-    pub async fn result(
-        &self,
-        account: BookId,
-        checkout: CheckoutId,
-        result_id: &str,
-    ) -> Result<ResultView, CheckoutError> {
-        let found = view::result(&self.pool, account, checkout, result_id).await?;
-        found.ok_or(CheckoutError::ResultUnknown)
-    }
-
-    /// An account's checkouts, newest first, older than `before`.
-    pub async fn list(
-        &self,
-        account: BookId,
-        before: Option<CheckoutId>,
-        limit: i64,
-    ) -> Result<Vec<CheckoutSummary>, CheckoutError> {
-        Ok(store::list(&self.pool, account, before, limit).await?)
-    }
-
-    /// An account's charges, newest first, older than `before`.
-    pub async fn charges(
-        &self,
-        account: BookId,
-        before: Option<ChargeId>,
-        limit: i64,
-    ) -> Result<Vec<ChargeView>, CheckoutError> {
-        Ok(view::charges(&self.pool, account, before, limit, self.clock.now()).await?)
-    }
-
-    /// One charge of an account, with lots, evidence and verdict.
-    pub async fn charge(
-        &self,
-        account: BookId,
-        charge: ChargeId,
-    ) -> Result<ChargeView, CheckoutError> {
-        let view = view::charge(&self.pool, account, charge, self.clock.now()).await?;
-        view.ok_or(CheckoutError::ChargeUnknown)
-    }
-
-    /// How many units a result delivers; that never changes.
-    pub async fn result_quantity(
-        &self,
-        checkout: CheckoutId,
-        result_id: &str,
-    ) -> Result<i64, CheckoutError> {
-        let account = self.account_of(checkout).await?;
-        let quantity = store::result_quantity(&self.pool, account, checkout, result_id).await?;
-        quantity.ok_or(CheckoutError::ResultUnknown)
-    }
-
-    /// The account of a charge.
-    pub async fn account_of_charge(&self, charge: ChargeId) -> Result<BookId, CheckoutError> {
-        let known = store::charge_target(&self.pool, charge).await?;
-        known.map(|known| known.account).ok_or(CheckoutError::ChargeUnknown)
-    }
-
-    /// The account of a checkout.
-    pub async fn account_of(&self, checkout: CheckoutId) -> Result<BookId, CheckoutError> {
-        let account = store::account_of(&self.pool, checkout).await?;
-        account.ok_or(CheckoutError::CheckoutUnknown)
     }
 
     /// The worker that enforces the deadlines.

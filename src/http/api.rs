@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::http::state::AppState;
 use crate::http::{
     accounts, admin, catalog, charges, checkouts, credits, disputes, docs, document, events,
-    grants, ledger, past, quotes, receipts, results, sandbox, service, topups, verifiers, wallets,
-    webhooks,
+    grants, ledger, past, quotes, receipts, results, sandbox, service, topups, verifiers, waiting,
+    wallets, webhooks,
 };
 
 /// The routes of a process and what their handlers work with.
@@ -44,6 +44,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(checkouts::read_checkout).service(checkouts::cancel_checkout);
     config.service(results::submit_results).service(results::list_results);
     config.service(results::read_result).service(results::judge_result);
+    config.service(waiting::list_waiting_results);
     config.service(charges::list_charges).service(charges::read_charge);
     config.service(charges::reverse_charge).service(disputes::dispute_charge);
     config.service(disputes::list_disputes).service(disputes::decide_dispute);

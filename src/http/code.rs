@@ -160,6 +160,10 @@ codes! {
     AcceptedQuantityExceeded: "accepted_quantity_exceeded", 409, false, "accept_less", "",
         "The verdict accepts more than was delivered",
         "Read the result and accept at most its quantity, with a new Idempotency-Key.";
+    CriteriaVersionMismatch: "criteria_version_mismatch", 409, false, "read_results",
+        "/api/v1/results",
+        "The verdict is about other criteria",
+        "Read the result with its criteria at url and judge it by those.";
     AlreadyDecided: "already_decided", 409, false, "read_checkout", "",
         "The result has its verdict already",
         "Read the checkout for the verdict that stands.";

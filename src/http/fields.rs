@@ -148,6 +148,8 @@ wholes! {
     BurnPriority, i16, 0, 100, "a whole number from 0 to 100";
     /// An item of a checkout, counted from 1.
     ItemNumber, i16, 1, 1000, "a whole number from 1 to 1000";
+    /// A version of a SKU's terms, and so of its criteria.
+    CriteriaVersion, i32, 1, 2_147_483_647, "a whole number from 1 to 2147483647";
     /// The number of an event in its account.
     EventNumber, i64, 1, 9_007_199_254_740_991_i64, "a whole number from 1 to 2^53 - 1";
     /// How long somebody has; at most a year.

@@ -47,6 +47,7 @@ mod settings;
 mod state;
 mod topups;
 mod verifiers;
+mod waiting;
 mod wallets;
 mod webhooks;
 

@@ -78,7 +78,7 @@ impl<C> PageRequest<C> {
     pub fn linked<T>(&self, path: &str, query: &str, page: &Page<T>) -> HttpResponseBuilder {
         let mut response = HttpResponse::Ok();
         if let Some(next) = &page.next_cursor {
-            // Every cursor is an id, a SKU, a result's name or a number: plain in a URL.
+            // Every cursor is made of ids, names of SKUs and results, and numbers: plain in a URL.
             let limit = self.limit;
             let link = format!("<{path}?{query}after={next}&limit={limit}>; rel=\"next\"");
             response.insert_header((header::LINK, link));

@@ -1,4 +1,4 @@
-//! Results: submitted by fulfillers, judged by verifiers. Never by customers.
+//! Results: submitted by fulfillers, read and judged by verifiers. Never by customers.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
@@ -11,7 +11,9 @@ use crate::ground::{CheckoutId, Page};
 use crate::http::auth::{Fulfiller, Granted, Reader, Verifier};
 use crate::http::checkouts::account_of;
 use crate::http::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyHeader};
-use crate::http::fields::{AnyJson, ItemNumber, Label, Quantity, Reason, ResultName, word};
+use crate::http::fields::{
+    AnyJson, CriteriaVersion, ItemNumber, Label, Quantity, Reason, ResultName, word,
+};
 use crate::http::list::Several;
 use crate::http::outcome::{answer, identity};
 use crate::http::paging::Paging;
@@ -72,6 +74,9 @@ pub struct VerdictRequest {
     pub verdict: Judgement,
     /// How many units are accepted: required when partially accepted, else left out.
     pub accepted_quantity: Option<Quantity>,
+    /// The version of the criteria that it judges by. With another one than that of the item the
+    /// verdict is refused.
+    pub criteria_version: Option<CriteriaVersion>,
     /// Why.
     pub reason: Option<Reason>,
     /// What was checked.
@@ -244,6 +249,7 @@ pub async fn judge_result(
     let accepted = accepted(&state, checkout, result, &request).await?;
     let verdict = Verdict {
         by,
+        criteria_version: request.criteria_version.map(CriteriaVersion::get),
         accepted,
         reason: request.reason.map(Reason::into_string),
         checks: request.checks.into_vec().into_iter().map(Check::from).collect(),

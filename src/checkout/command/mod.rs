@@ -79,6 +79,8 @@ pub struct Check {
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub by: Staff,
+    /// The version of the criteria that it judged by, if it says so.
+    pub criteria_version: Option<i32>,
     /// Units accepted; none means rejected.
     pub accepted: i64,
     pub reason: Option<String>,
@@ -99,7 +101,7 @@ pub struct Ruling {
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        let Verdict { by, accepted, reason, checks } = verdict;
+        let Verdict { by, accepted, reason, checks, criteria_version: _ } = verdict;
         Self { verifier: by.key.to_string(), name: None, accepted, reason, checks }
     }
 }

@@ -1,6 +1,6 @@
 //! All SQL of checkouts. `batch` runs inside the engine's transaction, with `charges` and, where they
 //! are wanted, `quotes`; `catalog` is the price list; `verifiers` are whom is called, and `verification`
-//! what they are asked; what is here answers questions.
+//! what they are asked; `waiting` is what anybody may judge; what is here answers questions.
 
 pub(super) mod batch;
 pub(super) mod catalog;
@@ -12,6 +12,7 @@ pub(super) mod receipt;
 pub(super) mod results;
 pub(super) mod verification;
 pub(super) mod verifiers;
+pub(super) mod waiting;
 
 use std::collections::BTreeMap;
 
@@ -90,6 +91,7 @@ pub struct KnownResult {
     pub item: i16,
     pub hold: HoldId,
     pub sku: String,
+    pub sku_version: i32,
 }
 
 pub(super) async fn result_item(
@@ -99,7 +101,7 @@ pub(super) async fn result_item(
     result_id: &str,
 ) -> Result<Option<KnownResult>, sqlx::Error> {
     let row = sqlx::query!(
-        "select i.item, i.hold_id, i.sku
+        "select i.item, i.hold_id, i.sku, i.sku_version
          from result r
          join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
                              and i.checkout_id = r.checkout_id and i.item = r.item
@@ -111,7 +113,12 @@ pub(super) async fn result_item(
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|row| KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku }))
+    Ok(row.map(|row| KnownResult {
+        item: row.item,
+        hold: HoldId(row.hold_id),
+        sku: row.sku,
+        sku_version: row.sku_version,
+    }))
 }
 
 /// How many units a result delivers.
@@ -258,7 +265,7 @@ pub(super) async fn due_results(
     limit: i64,
 ) -> Result<Vec<DueResult>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku
+        "select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku, i.sku_version
          from (select slot, book_id, checkout_id, result_id, item from result
                where state = 'verifying' and verify_by <= $1 order by verify_by limit $2) r
          join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
@@ -272,7 +279,12 @@ pub(super) async fn due_results(
         account: BookId(row.book_id),
         checkout: CheckoutId(row.checkout_id),
         result_id: row.result_id,
-        known: KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku },
+        known: KnownResult {
+            item: row.item,
+            hold: HoldId(row.hold_id),
+            sku: row.sku,
+            sku_version: row.sku_version,
+        },
     });
     Ok(rows.collect())
 }

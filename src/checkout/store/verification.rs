@@ -31,7 +31,6 @@ pub(in crate::checkout) struct Claimed {
     /// How many of the calls before it do not count.
     pub(in crate::checkout) waived: i32,
     pub(in crate::checkout) known: KnownResult,
-    pub(in crate::checkout) sku_version: i32,
     pub(in crate::checkout) unit: String,
     pub(in crate::checkout) unit_price: Amount,
     pub(in crate::checkout) quantity: i64,
@@ -164,8 +163,12 @@ async fn take(
         result_id: row.result_id,
         attempt: row.attempts,
         waived: row.waived,
-        known: KnownResult { item: row.item, hold: HoldId(row.hold_id), sku: row.sku },
-        sku_version: row.sku_version,
+        known: KnownResult {
+            item: row.item,
+            hold: HoldId(row.hold_id),
+            sku: row.sku,
+            sku_version: row.sku_version,
+        },
         unit: row.unit,
         unit_price: amount(row.unit_price),
         quantity: row.quantity,

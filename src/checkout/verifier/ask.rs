@@ -54,7 +54,7 @@ impl<'a> Question<'a> {
             evidence: &asked.evidence,
             evidence_sha256: hex::encode(&asked.evidence_hash),
             criteria: &asked.criteria,
-            criteria_version: asked.sku_version,
+            criteria_version: asked.known.sku_version,
             submitted_at: asked.submitted_at,
             verify_by: asked.verify_by,
         }

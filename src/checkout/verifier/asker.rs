@@ -243,7 +243,8 @@ impl Asker {
             return Heard { status, ruling: Err(format!("the answer has status {code}")), failed };
         }
         let parsed = answer::read(response).await.and_then(|bytes| {
-            answer::parse(&bytes, round.verifier, claimed.quantity, claimed.sku_version)
+            let criteria_version = claimed.known.sku_version;
+            answer::parse(&bytes, round.verifier, claimed.quantity, criteria_version)
         });
         let failed = matches!(parsed, Err(Nonsense::Broken));
         Heard { status, ruling: parsed.map_err(|nonsense| nonsense.to_string()), failed }

@@ -2,6 +2,7 @@
 
 mod dispute;
 mod read;
+mod waiting;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::annex::{NewCharge, NewCheckout, NewResult, NewReversal};
 use super::{ChargeState, CheckoutSummary, Item, ResultState};
 
 pub use dispute::{DisputeState, DisputeView};
+pub use waiting::{WaitingPlace, WaitingResultView};
 
 pub(super) use read::{charge, charges, checkout, result, results, reversals};
 

@@ -42,6 +42,7 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (post(), format!("{CHARGE}/reversals"), VERIFIER | OPERATOR),
         (post(), format!("{CHARGE}/disputes"), CUSTOMER),
         (get(), "/api/v1/disputes".to_owned(), VERIFIER | OPERATOR),
+        (get(), "/api/v1/results".to_owned(), VERIFIER | OPERATOR),
         (post(), format!("{DISPUTE}/decision"), VERIFIER | OPERATOR),
         (get(), format!("{CHARGE}/receipt"), CUSTOMER | OPERATOR),
         (get(), format!("{CHARGE}/reversals/{REVERSAL}/receipt"), CUSTOMER | OPERATOR),

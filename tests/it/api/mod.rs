@@ -18,6 +18,7 @@ mod replay;
 mod results;
 mod sandbox;
 mod signup;
+mod waiting;
 mod wallet;
 
 use std::net::TcpListener;

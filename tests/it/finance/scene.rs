@@ -297,7 +297,13 @@ impl Scene {
 
     /// Judges a result and returns its charge; of a rejected one an id that means nothing.
     pub async fn judge(&self, checkout: CheckoutId, result: &str, units: i64) -> ChargeId {
-        let verdict = Verdict { by: staff(), accepted: units, reason: None, checks: vec![] };
+        let verdict = Verdict {
+            by: staff(),
+            criteria_version: None,
+            accepted: units,
+            reason: None,
+            checks: vec![],
+        };
         let outcome = self.checkouts.judge(checkout, result, fresh(), verdict).await.unwrap();
         let view = accepted(outcome);
         view["charge_id"].as_str().map_or(ChargeId(BookId::HOUSE.0), |id| id.parse().unwrap())
