@@ -5,10 +5,7 @@ use bursar::checkout::{
     Verification,
 };
 use bursar::finance::DriftSettings;
-use bursar::ground::{
-    BookId, ChargeId, CheckoutId, DisputeId, KeyId, QuoteId, Slot, SystemEntropy, VerifierId,
-};
-use chrono::Utc;
+use bursar::ground::{BookId, ChargeId, CheckoutId, DisputeId, KeyId, QuoteId, VerifierId};
 use serde_json::json;
 
 use super::broken::{TINY, failed, lap};
@@ -19,7 +16,7 @@ use crate::support::postgres::run;
 impl Scene {
     /// Lists a SKU whose verifier is called, and whose schema wants a URL.
     async fn list_fact(&self) {
-        let verifier = VerifierId::mint(&SystemEntropy, Utc::now(), Slot(0));
+        let verifier = VerifierId(BookId::HOUSE.0);
         sqlx::query(
             "insert into verifier (verifier_id, url, secret, created_at)
              values ($1, 'https://verifier.example', '', now())",
