@@ -13,7 +13,7 @@ use crate::ground::{
 };
 use crate::ledger::{Annex, Fault};
 
-use super::quote::{PricedLine, QuoteFacts};
+use super::quote::{OpenQuotes, PricedLine, QuoteFacts};
 use super::store::batch;
 use super::{ChargeFacts, Item, OpenDispute, ResultFacts, ResultState};
 
@@ -144,7 +144,7 @@ pub(super) struct CheckoutRows {
     pub(super) wanted_charges: BTreeSet<(BookId, ChargeId)>,
     pub(super) catalog: HashMap<String, Listing>,
     pub(super) quotes: BTreeMap<QuoteKey, QuoteFacts>,
-    pub(super) open_quotes: BTreeMap<BookId, i64>,
+    pub(super) open_quotes: BTreeMap<BookId, OpenQuotes>,
     pub(super) items: BTreeMap<ItemKey, (Item, bool)>,
     pub(super) results: BTreeMap<ResultKey, ResultFacts>,
     /// Charges, and whether more of them is reversed.
@@ -195,8 +195,8 @@ impl CheckoutRows {
         self.quotes.get(&(account, quote))
     }
 
-    pub(super) fn open_quotes(&self, account: BookId) -> i64 {
-        self.open_quotes.get(&account).copied().unwrap_or(0)
+    pub(super) fn open_quotes(&self, account: BookId) -> OpenQuotes {
+        self.open_quotes.get(&account).copied().unwrap_or_default()
     }
 
     pub(super) fn item(
@@ -225,7 +225,7 @@ impl CheckoutRows {
     pub(super) fn quote(&mut self, quote: NewQuote) {
         self.changes = self.changes.saturating_add(1);
         let open = self.open_quotes.entry(quote.account).or_default();
-        *open = open.saturating_add(1);
+        open.count = open.count.saturating_add(1);
         self.quoted.push(quote);
     }
 

@@ -71,7 +71,7 @@ pub enum OrderFault {
     #[error("there is no such quote, or it ran out long ago")]
     QuoteUnknown,
     #[error("{max} quotes are open, and no more can be at a time")]
-    QuotesOpen { max: i64 },
+    QuotesOpen { max: i64, retry_after_s: i64 },
 }
 
 /// Why this floor could not do what was asked.

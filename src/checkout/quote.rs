@@ -36,6 +36,14 @@ impl PricedLine {
     }
 }
 
+/// The quotes of an account that are neither accepted nor over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OpenQuotes {
+    pub(super) count: i64,
+    /// When the first of them is over.
+    pub(super) first_over_at: Option<DateTime<Utc>>,
+}
+
 /// A quote as it stands under the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuoteFacts {

@@ -61,8 +61,8 @@ impl From<CheckoutError> for Problem {
                 say(Code::ValidationFailed).field("items")
             }
             CheckoutError::Order(OrderFault::QuoteUnknown) => say(Code::NotFound).field("quote_id"),
-            CheckoutError::Order(OrderFault::QuotesOpen { .. }) => {
-                say(Code::RateLimited).retry_after(60)
+            CheckoutError::Order(OrderFault::QuotesOpen { retry_after_s, .. }) => {
+                say(Code::RateLimited).retry_after(u64::try_from(*retry_after_s).unwrap_or(1))
             }
             CheckoutError::SkuUnlisted { .. } => say(Code::NotFound).field("sku"),
             CheckoutError::Criteria(_) => say(Code::CriteriaInvalid).field("criteria.schema"),

@@ -58,8 +58,15 @@ impl Command for Quote {
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let rows = desk.annexes.of::<CheckoutRows>();
-        if rows.open_quotes(self.account) >= OPEN_MAX {
-            return Ok(Decision::turn_away(&OrderFault::QuotesOpen { max: OPEN_MAX }));
+        let open = rows.open_quotes(self.account);
+        if open.count >= OPEN_MAX {
+            // Those of this very batch are over no sooner than a new one would be.
+            let first = open.first_over_at.map(|over| over.signed_duration_since(self.asked_at));
+            let retry_after_s = first.unwrap_or(self.life).num_seconds().max(1);
+            return Ok(Decision::turn_away(&OrderFault::QuotesOpen {
+                max: OPEN_MAX,
+                retry_after_s,
+            }));
         }
         let (lines, total) = match open::priced(rows, &self.lines) {
             Ok(priced) => priced,

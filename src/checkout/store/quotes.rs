@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::checkout::annex::{CheckoutRows, QuoteKey};
-use crate::checkout::quote::{OPEN_MAX, PricedLine, QuoteFacts};
+use crate::checkout::quote::{OPEN_MAX, OpenQuotes, PricedLine, QuoteFacts};
 use crate::ground::{BookId, CheckoutId, QuoteId};
 
 /// Reads what commands that quote or accept want to see, and nothing for others.
@@ -58,14 +58,14 @@ async fn quotes(
 async fn open_quotes(
     tx: &mut PgConnection,
     rows: &CheckoutRows,
-) -> Result<BTreeMap<BookId, i64>, sqlx::Error> {
+) -> Result<BTreeMap<BookId, OpenQuotes>, sqlx::Error> {
     let keys = &rows.wanted_open_quotes;
     let found = sqlx::query!(
-        r#"select u.book_id as "book_id!", count(*) as "open!"
+        r#"select u.book_id as "book_id!", count(*) as "open!", min(q.expires_at) as first_over_at
            from unnest($1::smallint[], $2::uuid[], $3::timestamptz[]) as u(slot, book_id, at)
            cross join lateral (
-             select from quote where slot = u.slot and book_id = u.book_id
-               and checkout_id is null and expires_at > u.at limit $4) q
+             select expires_at from quote where slot = u.slot and book_id = u.book_id
+               and checkout_id is null and expires_at > u.at order by expires_at limit $4) q
            group by 1"#,
         &keys.keys().map(|book| book.slot().sql()).collect::<Vec<_>>(),
         &keys.keys().map(|book| book.0).collect::<Vec<_>>(),
@@ -74,7 +74,11 @@ async fn open_quotes(
     )
     .fetch_all(tx)
     .await?;
-    Ok(found.into_iter().map(|row| (BookId(row.book_id), row.open)).collect())
+    let open = found.into_iter().map(|row| {
+        let open = OpenQuotes { count: row.open, first_over_at: row.first_over_at };
+        (BookId(row.book_id), open)
+    });
+    Ok(open.collect())
 }
 
 /// Writes new quotes, and marks those that were accepted.

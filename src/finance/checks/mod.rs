@@ -7,7 +7,8 @@ mod rule;
 use sqlx::PgPool;
 
 use super::store::checks::{
-    books, caps, checkouts, disputes, events, holds, journal, lots, orders, snapshots, topups,
+    books, caps, checkouts, disputes, events, grants, holds, journal, lots, orders, snapshots,
+    topups,
 };
 use super::{FinanceError, store};
 
@@ -40,6 +41,7 @@ pub(super) async fn run(pool: &PgPool) -> Result<CheckReport, FinanceError> {
         Check::of(Rule::CapturesMatchTransfers, holds::capture_transfers(tx).await?),
         Check::of(Rule::TopupsMatchSettled, topups::settled(tx).await?),
         Check::of(Rule::TopupsMatchTransfers, topups::transfers(tx).await?),
+        Check::of(Rule::GrantsMatchTransfers, grants::transfers(tx).await?),
         Check::of(Rule::LossesMatchLots, lots::losses(tx).await?),
         Check::of(Rule::SandboxMatchesTopups, topups::sandbox(tx).await?),
         Check::of(Rule::ChargesMatchRevenue, checkouts::revenue(tx).await?),

@@ -81,6 +81,8 @@ rules! {
         "Every customer's credited top-ups, without void ones, add up to its `settled_usdc`.";
     TopupsMatchTransfers, "topups_match_transfers", Money,
         "Every credited top-up was booked once with its amount, a void one back, and no other.";
+    GrantsMatchTransfers, "grants_match_transfers", Money,
+        "Every credited grant was booked once with its amount as its lot, and no other.";
     LossesMatchLots, "losses_match_lots", Money,
         "What is lost of void settlements and has not come back is `settlement_loss`, lot by lot.";
     SandboxMatchesTopups, "sandbox_matches_topups", Money,

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use crate::finance::checks::Rule;
-use crate::finance::store::proof::events::EventRow;
+use crate::finance::store::proof::events::{EventRow, MOMENT_MAX};
 
 use super::chart::{Chart, Kind};
 use super::finding::Findings;
@@ -33,12 +33,9 @@ const TOLD: [&str; 15] = [
     "topup.credited",
     "topup.voided",
     "topup.reinstated",
-    GRANT,
+    "grant.credited",
     "lot.expired",
 ];
-
-/// A grant may be told in other ways.
-const GRANT: &str = "grant.credited";
 
 /// What an event tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +117,17 @@ impl Told {
     ) {
         let unread: BTreeSet<Moment> = self.unread.into_iter().collect();
         let moment = |event: &EventRow| (event.book_id, event.recorded_at);
+        // A moment that was too crowded to be read whole is left to the full check.
+        let mut sizes: BTreeMap<Moment, i32> = BTreeMap::new();
+        more.iter().for_each(|event| *sizes.entry(moment(event)).or_default() += 1);
+        let is_whole = |of: &Moment| sizes.get(of).is_none_or(|size| *size < MOMENT_MAX);
         let read = events.iter().filter(|event| !unread.contains(&moment(event)));
         let mut counts: BTreeMap<Act, (i128, i128)> = BTreeMap::new();
-        for event in read.chain(more).filter(|event| self.moments.contains(&moment(event))) {
+        for event in read
+            .chain(more)
+            .filter(|event| self.moments.contains(&moment(event)))
+            .filter(|event| is_whole(&moment(event)))
+        {
             let key = (event.book_id, event.subject_id);
             let is_read = About::of(&event.kind).is_some_and(|about| all.wanted.has(about, key));
             if let Some(kind) = listed(&event.kind).filter(|_| is_read) {
@@ -130,8 +135,7 @@ impl Told {
             }
         }
         for (act, count) in self.acts {
-            let told = self.moments.contains(&act.0);
-            if told && (act.1 != GRANT || counts.contains_key(&act)) {
+            if self.moments.contains(&act.0) && is_whole(&act.0) {
                 counts.entry(act).or_default().0 = count;
             }
         }
@@ -198,7 +202,7 @@ fn booked(chart: &Chart, all: &Subjects) -> BTreeSet<(&'static str, Key, DateTim
                 Kind::Topup => "topup.credited",
                 Kind::Void => "topup.voided",
                 Kind::Reinstatement => "topup.reinstated",
-                Kind::Grant => GRANT,
+                Kind::Grant => "grant.credited",
                 Kind::Expiry => "lot.expired",
                 _ => continue,
             };

@@ -18,7 +18,7 @@ use super::finding::Findings;
 use super::lots::{self, Lots, clamp};
 use super::subjects::{Key, Subjects, Wanted};
 use super::window::{Walked, Window, walk};
-use super::{disputes, holds, orders, sales, topups};
+use super::{disputes, grants, holds, orders, sales, topups};
 
 /// Which walk a step goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,7 @@ pub(super) async fn examine(
     disputes::compare(&all, &mut findings);
     orders::compare(&all, &mut findings);
     topups::compare(&chart, &all, &mut findings);
+    grants::compare(&chart, &all, &mut findings);
     lots.compare(&all, &wanted_lots, &ended, &mut findings);
     lots::kinds(&chart, &all, &walked, &mut findings);
     book::reverses(&chart, &all, &walked, &mut findings);

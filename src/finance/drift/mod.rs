@@ -45,6 +45,7 @@ mod disputes;
 mod events;
 mod examine;
 mod finding;
+mod grants;
 mod holds;
 mod lots;
 mod orders;

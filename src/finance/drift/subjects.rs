@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::finance::store::proof::books::Entry;
 use crate::finance::store::proof::disputes::{self, DisputeRow};
+use crate::finance::store::proof::grants::{self, GrantRow};
 use crate::finance::store::proof::money::{self, LotRow, TopupRow};
 use crate::finance::store::proof::orders::{self, QuoteRow, VerificationRow};
 use crate::finance::store::proof::sales::{
@@ -29,7 +30,7 @@ pub(super) struct Wanted {
     pub(super) captures: BTreeSet<Key>,
     pub(super) checkouts: BTreeSet<Key>,
     pub(super) topups: BTreeSet<Key>,
-    /// What else events tell of, by its transfers.
+    /// What else events tell of, by its transfers: grants, and lots that ended.
     pub(super) others: BTreeSet<Key>,
     /// Quotes that no checkout leads to.
     pub(super) quotes: BTreeSet<Key>,
@@ -72,6 +73,7 @@ impl Wanted {
             }
             Table::Quotes => self.quotes.extend(keys),
             Table::Topups => self.topups.extend(keys),
+            Table::Grants => self.others.extend(keys),
             Table::Lots => self.lots.extend(keys),
         }
     }
@@ -92,6 +94,7 @@ pub(super) struct Subjects {
     pub(super) verifications: Vec<VerificationRow>,
     pub(super) quotes: Vec<QuoteRow>,
     pub(super) topups: BTreeMap<Key, TopupRow>,
+    pub(super) grants: BTreeMap<Key, GrantRow>,
     pub(super) lots: HashMap<Key, LotRow>,
     transfers: HashMap<Key, Vec<Entry>>,
 }
@@ -123,6 +126,10 @@ impl Subjects {
         let keys = Keys::of(&all.wanted.topups);
         for row in money::topups(tx, &keys).await? {
             all.topups.insert((row.book_id, row.topup_id), row);
+        }
+        let keys = Keys::of(&all.wanted.others);
+        for row in grants::grants(tx, &keys).await? {
+            all.grants.insert((row.book_id, row.grant_id), row);
         }
         let drawn = all.holds.iter().flat_map(|(key, hold)| {
             hold.draw_lots.iter().map(|lot| (key.0, *lot)).collect::<Vec<_>>()

@@ -77,6 +77,18 @@ broken! {
          where kind = 'lot.expired'",
     ] => ["events_match_acts"];
 
+    a_grant_of_more_than_was_booked: [
+        "update credit_grant set amount = amount + 1",
+    ] => ["grants_match_transfers"];
+
+    a_grant_as_another_lot: [
+        "alter table credit_grant disable trigger all; update credit_grant set lot_id = grant_id",
+    ] => ["grants_match_transfers"];
+
+    a_grant_that_is_never_told: [
+        "update outbox set kind = 'balance.low' where kind = 'grant.credited'",
+    ] => ["events_match_acts"];
+
     a_grant_told_of_nobody: [
         "update outbox set subject_id = book_id where kind = 'grant.credited'",
     ] => ["events_match_acts"];
@@ -275,13 +287,16 @@ broken! {
     ] => ["verifications_match_results"];
 
     a_question_about_no_result: [
-        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
-         select slot, book_id, checkout_id, 'no ' || result_id, verifier_id from verification",
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, \
+           queued_at) \
+         select slot, book_id, checkout_id, 'no ' || result_id, verifier_id, now() \
+         from verification",
     ] => ["verifications_match_results"];
 
     a_question_that_the_schema_had_settled: [
-        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
-         select slot, book_id, checkout_id, 'empty', verifier_id from verification",
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, \
+           queued_at) \
+         select slot, book_id, checkout_id, 'empty', verifier_id, now() from verification",
     ] => ["verifications_match_results"];
 
     units_that_nobody_delivered: [

@@ -71,14 +71,15 @@ touched! {
         "update checkout set total = total - 1"
         => ["checkouts_match_items"];
     a_touched_charge_that_a_dispute_never_gave_back:
-        "insert into dispute (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, \
+        "insert into dispute (slot, book_id, dispute_id, charge_id, sku, amount, reason, disputed_by, \
            disputed_at, decide_by, state, decided_at) \
-         select slot, book_id, charge_id, charge_id, amount, '', charge_id, captured_at, final_at, \
+         select slot, book_id, charge_id, charge_id, sku, amount, '', charge_id, captured_at, final_at, \
            'upheld', captured_at from charge"
         => ["disputes_match_reversals"];
     a_touched_result_that_nobody_was_to_judge:
-        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
-         select slot, book_id, checkout_id, result_id, checkout_id from result"
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, \
+           queued_at) \
+         select slot, book_id, checkout_id, result_id, checkout_id, now() from result"
         => ["verifications_match_results"];
     a_touched_checkout_of_a_quote_without_lines:
         "insert into quote (slot, book_id, quote_id, lines, created_at, expires_at, checkout_id) \

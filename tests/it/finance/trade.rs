@@ -146,16 +146,25 @@ strays! {
         => ["draws_match_transfers", "holds_match_transfers", "items_match_holds"];
 
     a_dispute_of_no_charge:
-        "insert into dispute (slot, book_id, dispute_id, charge_id, amount, reason, disputed_by, \
+        "insert into dispute (slot, book_id, dispute_id, charge_id, sku, amount, reason, disputed_by, \
            disputed_at, decide_by) \
-         select slot, book_id, book_id, book_id, amount, reason, disputed_by, disputed_at, decide_by \
+         select slot, book_id, book_id, book_id, sku, amount, reason, disputed_by, disputed_at, \
+           decide_by \
          from dispute where state = 'open'"
         => ["disputes_match_reversals", "events_match_acts"];
 
     a_question_about_no_checkout:
-        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id) \
-         select slot, book_id, book_id, result_id, verifier_id from verification"
+        "insert into verification (slot, book_id, checkout_id, result_id, verifier_id, \
+           queued_at) \
+         select slot, book_id, book_id, result_id, verifier_id, now() from verification"
         => ["verifications_match_results"];
+
+    a_grant_that_nobody_booked:
+        "insert into credit_grant (slot, book_id, grant_id, amount, priority, effective_at, \
+           expires_at, reason, granted_by, granted_at, credited_at, lot_id) \
+         select slot, book_id, book_id, amount, priority, effective_at, expires_at, reason, \
+           granted_by, granted_at, credited_at, lot_id from credit_grant"
+        => ["grants_match_transfers"];
 
     a_quote_of_no_checkout:
         "update quote set checkout_id = book_id where checkout_id is null"

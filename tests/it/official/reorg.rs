@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bursar::x402::wire::SettleResponse;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::copy_bidirectional;
@@ -166,6 +167,21 @@ async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
+/// Waits until the settlement has been taken up so many times: each moves its time on.
+async fn looks(pool: &PgPool, times: usize) {
+    let sql = "select look_at from settlement";
+    let mut last: Option<DateTime<Utc>> = None;
+    for _ in 0..=times {
+        loop {
+            let now: DateTime<Utc> = sqlx::query_scalar(sql).fetch_one(pool).await.unwrap();
+            if last.replace(now) != Some(now) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 #[test]
 fn a_settlement_that_a_reorg_drops_is_void_and_given_back_when_it_returns() {
     run(|db| async move {
@@ -246,7 +262,16 @@ fn a_settlement_that_can_no_longer_come_is_for_the_operator() {
         stage.settlement(&paid, "seen").await;
         stage.reorganize(&paid, 3).await;
         stage.settlement(&paid, "missing").await;
+        // A node that lags behind what another one has shown decides nothing.
+        let ahead = "update settlement set head = head + 1000";
+        sqlx::query(ahead).execute(&db.owner).await.unwrap();
         stage.grow(CONFIRMATIONS).await;
+        looks(&db.owner, 3).await;
+        stage.settlement(&paid, "missing").await;
+        let events = stage.service.get("/api/v1/events?type=topup.voided", &key).await;
+        assert_eq!(events["data"], json!([]));
+        let again = "update settlement set head = head - 1000";
+        sqlx::query(again).execute(&db.owner).await.unwrap();
         stage.settlement(&paid, "void").await;
         stage.rpc("evm_increaseTime", json!([86_400])).await;
         stage.grow(1).await;

@@ -7,7 +7,7 @@ use super::{Found, NAMED_MAX};
 /// Every act that is told by one event is told once, at its time, and every such event tells of an act.
 ///
 /// Events of other types have no rule here: those of an item's deadline, and those that watch lots and
-/// balances, tell of no row of their own. A grant may be told in other ways than by `grant.credited`.
+/// balances, tell of no row of their own.
 pub async fn acts(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
@@ -58,7 +58,7 @@ pub async fn acts(tx: &mut PgConnection) -> Result<Vec<Found>, sqlx::Error> {
                       as subject,
                     sum(expected) as expected, sum(found) as found
              from counted group by slot, book_id, kind, subject_id, at
-             having sum(expected) <> sum(found) and (kind <> 'grant.credited' or sum(found) > 0))
+             having sum(expected) <> sum(found))
            select book_id as "book?", subject as "subject!", expected as "expected?",
                   found as "found?", count(*) over () as "total!"
            from bad order by book_id, subject limit $1"#,

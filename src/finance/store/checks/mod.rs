@@ -8,6 +8,7 @@ pub mod caps;
 pub mod checkouts;
 pub mod disputes;
 pub mod events;
+pub mod grants;
 pub mod holds;
 pub mod journal;
 pub mod lots;

@@ -40,8 +40,9 @@ pub async fn events(
     .await
 }
 
-/// How many events of one moment are read at most: those of one batch are never so many.
-const MOMENT_MAX: i64 = 20_000;
+/// How many events of one moment are read at most. A clock that stands still could give any number of
+/// batches one time.
+pub const MOMENT_MAX: i32 = 20_000;
 
 /// The events of some books at some moments. Nothing lists them by time, but time never goes back in
 /// a book: a moment's first event, and the first one after it, are found by halving, each step a lookup
@@ -78,7 +79,7 @@ pub async fn at_moments(
         &moments.iter().map(|(book, _)| slot_of(*book)).collect::<Vec<_>>(),
         &moments.iter().map(|(book, _)| *book).collect::<Vec<_>>(),
         &moments.iter().map(|(_, at)| *at).collect::<Vec<_>>(),
-        MOMENT_MAX
+        i64::from(MOMENT_MAX)
     )
     .fetch_all(tx)
     .await

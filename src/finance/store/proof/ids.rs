@@ -26,11 +26,12 @@ pub enum Table {
     Verifications,
     Quotes,
     Topups,
+    Grants,
     Lots,
 }
 
 impl Table {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Holds,
         Self::Captures,
         Self::Charges,
@@ -42,6 +43,7 @@ impl Table {
         Self::Verifications,
         Self::Quotes,
         Self::Topups,
+        Self::Grants,
         Self::Lots,
     ];
 }
@@ -67,6 +69,7 @@ pub async fn page(
         Table::Verifications => verification(tx, &slots, books, after, limit).await,
         Table::Quotes => quote(tx, &slots, books, after, limit).await,
         Table::Topups => topup(tx, &slots, books, after, limit).await,
+        Table::Grants => credit_grant(tx, &slots, books, after, limit).await,
         Table::Lots => lot(tx, &slots, books, after, limit).await,
     }
 }
@@ -126,6 +129,12 @@ pages! {
          select movement from movement where name in ('topup', 'void', 'reinstatement')))" {
         topup: "select topup_id as id from topup
                 where slot = u.slot and book_id = u.book_id and topup_id > $3 order by topup_id";
+    }
+    "select * from transfer where slot = u.slot and subject_id = r.id and book_id = u.book_id
+       and movement = any (array(select movement from movement where name = 'grant'))" {
+        credit_grant: "select grant_id as id from credit_grant
+                       where slot = u.slot and book_id = u.book_id and grant_id > $3
+                       order by grant_id";
     }
     "select t.* from (
        select * from checkout_item where slot = u.slot and book_id = u.book_id

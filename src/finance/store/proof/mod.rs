@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod disputes;
 pub mod events;
 pub mod findings;
+pub mod grants;
 pub mod ids;
 pub mod keep;
 pub mod money;

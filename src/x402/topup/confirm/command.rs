@@ -79,8 +79,8 @@ impl Command for Turn {
         let of = &self.step.followed;
         let rows = desk.annexes.of::<Settlements>();
         let found = rows.found.get(&(of.account, of.topup)).ok_or(Fault::Annex("settlement"))?;
-        // Somebody has looked at it since.
-        if *found != (of.standing, of.sightings, of.missing_since) {
+        // Somebody has looked at it since, or has seen more of the chain.
+        if !found.is_before(&self.step) {
             return Ok(Decision::nothing_due());
         }
         let mut step = self.step.clone();
@@ -109,11 +109,30 @@ impl Command for Turn {
     }
 }
 
+/// How a settlement stands under the lock.
+pub(super) struct Looked {
+    pub(super) standing: SettlementStanding,
+    pub(super) sightings: i32,
+    pub(super) missing_since: Option<u64>,
+    /// The highest block up to which it was looked at.
+    pub(super) head: u64,
+}
+
+impl Looked {
+    /// Whether a step begins where it stands, and has seen as much of the chain.
+    fn is_before(&self, step: &Step) -> bool {
+        let of = &step.followed;
+        (self.standing, self.sightings, self.missing_since)
+            == (of.standing, of.sightings, of.missing_since)
+            && self.head <= step.head
+    }
+}
+
 /// The rows of settlements in one batch.
 #[derive(Default)]
 pub(super) struct Settlements {
     pub(super) wanted: BTreeSet<(BookId, TopupId)>,
-    pub(super) found: BTreeMap<(BookId, TopupId), (SettlementStanding, i32, Option<u64>)>,
+    pub(super) found: BTreeMap<(BookId, TopupId), Looked>,
     pub(super) steps: Vec<Step>,
 }
 
@@ -125,7 +144,11 @@ impl Annex for Settlements {
     fn write<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         async move {
             if !self.steps.is_empty() {
-                store::take_steps(&mut *tx, &self.steps).await?;
+                let taken = store::take_steps(&mut *tx, &self.steps).await?;
+                // What is booked is written, or neither is.
+                if taken.len() < self.steps.len() {
+                    return Err(sqlx::Error::RowNotFound);
+                }
             }
             Ok(())
         }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::ground::{Amount, BookId, TopupId};
 use crate::x402::Network;
 
-use super::command::Settlements;
+use super::command::{Looked, Settlements};
 use super::{SettlementRecord, SettlementStanding, Sighting};
 use crate::x402::topup::command::Credited;
 
@@ -256,7 +256,7 @@ pub(super) async fn read_standings(
     let keys: Vec<_> = rows.wanted.iter().collect();
     let found = sqlx::query!(
         r#"select s.book_id as "book_id!", s.topup_id as "topup_id!", s.standing as "standing!",
-                  s.sightings as "sightings!", s.missing_since
+                  s.sightings as "sightings!", s.missing_since, s.head as "head!"
            from unnest($1::smallint[], $2::uuid[], $3::uuid[]) as u(slot, book_id, topup_id)
            cross join lateral (
              select * from settlement where slot = u.slot and book_id = u.book_id
@@ -271,7 +271,13 @@ pub(super) async fn read_standings(
         // A CHECK allows no other standing.
         let Some(standing) = SettlementStanding::from_name(&row.standing) else { continue };
         let key = (BookId(row.book_id), TopupId(row.topup_id));
-        rows.found.insert(key, (standing, row.sightings, row.missing_since.map(count)));
+        let looked = Looked {
+            standing,
+            sightings: row.sightings,
+            missing_since: row.missing_since.map(count),
+            head: count(row.head),
+        };
+        rows.found.insert(key, looked);
     }
     Ok(())
 }

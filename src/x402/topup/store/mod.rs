@@ -138,7 +138,7 @@ pub(super) async fn advance(
              settlement_tx = case $6 when 'rejected' then null else coalesce($9, settlement_tx) end,
              sent_at = case $6 when 'settling' then $10 when 'refused' then null else sent_at end,
              updated_at = case when state = $6 then updated_at else $10 end, next_at = $11,
-             untold = $6 = 'rejected',
+             untold = $6 = 'rejected' and sent_at is not null,
              facilitator_url = case $6 when 'settling' then $16 else facilitator_url end,
              asked_version = case $6 when 'settling' then $17 else asked_version end,
              requirements = case $6 when 'settling' then $18 else requirements end,
