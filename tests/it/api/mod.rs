@@ -1,6 +1,7 @@
 //! The whole service over HTTP: a real server, a real engine, a database of its own, and time that
 //! is moved by hand.
 
+mod answer;
 mod catalog;
 mod checkout;
 mod credits;
@@ -20,6 +21,8 @@ mod sandbox;
 mod signup;
 mod waiting;
 mod wallet;
+
+pub use answer::Answer;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -43,7 +46,6 @@ use bursar::x402::sandbox::Sandbox;
 use bursar::x402::topup::{PayError, Resolving, TopUps, TopupSettings, Wallets};
 use bursar::x402::{Address, Network};
 use futures_util::future::BoxFuture;
-use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -104,14 +106,6 @@ impl Default for Payments {
             resolving: Resolving::default(),
         }
     }
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: String,
 }
 
 /// A customer that has just signed up.
@@ -307,28 +301,6 @@ impl Api {
     /// The balance of a customer.
     pub async fn credits(&self, customer: &Customer) -> Value {
         self.get("/api/v1/credits", &customer.key).await.json(200)
-    }
-}
-
-impl Answer {
-    /// Asserts the status and returns the body as JSON.
-    pub fn json(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
-    }
-
-    /// Asserts that this is a well-formed problem with this code, and returns its members.
-    pub fn problem(&self, status: u16, code: &str) -> Value {
-        let body = self.json(status);
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        assert_eq!(body["code"], code, "{body}");
-        assert_eq!(body["status"], status, "{body}");
-        assert_eq!(body["instance"].as_str(), self.header("request-id"), "{body}");
-        body
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 

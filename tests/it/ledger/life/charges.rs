@@ -18,9 +18,7 @@ impl Charged {
 
     /// Why neither a reversal nor a dispute is possible any more, of whatever amount.
     fn over(&self, left: i64, now: Time) -> Option<&'static str> {
-        if self.disputed().is_some() {
-            None
-        } else if now >= self.final_at {
+        if now >= self.final_at {
             Some("charge_final")
         } else {
             (left == 0).then_some("already_reversed")
