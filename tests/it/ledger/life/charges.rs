@@ -16,11 +16,9 @@ impl Charged {
         self.disputes.iter().find(|dispute| dispute.open).map(|dispute| dispute.amount)
     }
 
-    /// Why neither a reversal nor a dispute is possible any more, of whatever amount.
+    /// Why neither a reversal nor another dispute is possible any more, of whatever amount.
     fn over(&self, left: i64, now: Time) -> Option<&'static str> {
-        if self.disputed().is_some() {
-            None
-        } else if now >= self.final_at {
+        if now >= self.final_at {
             Some("charge_final")
         } else {
             (left == 0).then_some("already_reversed")
