@@ -375,7 +375,7 @@ fn open_topups(
         confirm_interval: Duration::from_secs(5),
     };
     let chain = payments.rpc_url.map(|url| RpcChain::new(&url, RpcSettings::default()).unwrap());
-    let chain = chain.map(|chain| (network().caip2, Arc::new(chain) as Arc<dyn Chain>));
+    let chain = chain.map(|chain| -> (_, Arc<dyn Chain>) { (network().caip2, Arc::new(chain)) });
     let topups = TopUps::new(
         pool.clone(),
         engine.clone(),
