@@ -100,8 +100,9 @@ impl ChargeFacts {
             (None, ChargeEvent::Dispute { at, .. }) | (_, ChargeEvent::Reverse { at, .. })
                 if at >= self.final_at =>
             {
+                let dispute_id = self.dispute.map(|open| open.id);
                 let final_at = self.final_at;
-                ChargeStep::Refuse(CheckoutRefusal::ChargeFinal { final_at })
+                ChargeStep::Refuse(CheckoutRefusal::ChargeFinal { final_at, dispute_id })
             }
             (None, ChargeEvent::Reverse { .. } | ChargeEvent::Dispute { .. })
                 if self.left().is_zero() =>

@@ -32,8 +32,8 @@ pub enum CheckoutRefusal {
     AcceptedQuantityExceeded { accepted: i64, quantity: i64 },
     #[error("nothing of the checkout is left to cancel")]
     CheckoutNotCancelable,
-    #[error("the dispute window ended at {final_at}")]
-    ChargeFinal { final_at: DateTime<Utc> },
+    #[error("the dispute window ended at {final_at}{}", but_for(dispute_id.as_ref()))]
+    ChargeFinal { final_at: DateTime<Utc>, dispute_id: Option<DisputeId> },
     #[error("nothing is left of the charge to reverse")]
     AlreadyReversed { amount: Amount },
     #[error("{amount} of the charge is under dispute {dispute_id}")]
@@ -46,6 +46,15 @@ pub enum CheckoutRefusal {
         "the dispute was to be decided before {deadline}; the buyer is given back what it says"
     )]
     DisputeDeadlinePassed { deadline: DateTime<Utc> },
+}
+
+/// What can still go back of a charge whose dispute window is over.
+fn but_for(dispute: Option<&DisputeId>) -> String {
+    dispute.map_or_else(String::new, |dispute| {
+        format!(
+            "; what is disputed goes back by deciding {dispute}, and the operator may give the rest as a grant"
+        )
+    })
 }
 
 /// Why results were not taken: of several the first that could not be, and none was.

@@ -34,15 +34,16 @@ impl Checkouts {
         after: Option<WaitingPlace>,
         limit: i64,
     ) -> Result<(Vec<WaitingResultView>, Option<WaitingPlace>), CheckoutError> {
-        let (pool, skus) = (&self.pool, by.skus.as_deref());
+        let skus = by.skus.as_deref();
         // What is past its deadline takes no verdict, swept or not.
         let now = WaitingPlace::first_at(self.clock.now());
         let after = after.filter(|after| after.verify_by >= now.verify_by).unwrap_or(now);
-        let upto = match skus {
-            Some(_) => store::waiting::end_of(pool, &after, SEARCH_MAX).await?,
-            None => None,
-        };
-        let found = store::waiting::results(pool, skus, &after, upto.as_ref(), limit).await?;
+        // Where nothing is passed over, no more is looked through than is shown.
+        let count = if skus.is_some() { SEARCH_MAX } else { limit };
+        // In one snapshot, so that the page ends where the next one begins.
+        let mut tx = store::snapshot(&self.pool).await?;
+        let upto = store::waiting::end_of(&mut tx, &after, count).await?;
+        let found = store::waiting::results(&mut tx, skus, &after, count, limit).await?;
         Ok((found, upto))
     }
 
@@ -63,10 +64,12 @@ impl Checkouts {
         after: &str,
         limit: i64,
     ) -> Result<Vec<ResultView>, CheckoutError> {
-        if self.account_of(checkout).await? != account {
+        let found = view::results(&self.pool, account, checkout, after, limit).await?;
+        // Only a page without results may be one of somebody else's checkout, or of none.
+        if found.is_empty() && self.account_of(checkout).await? != account {
             return Err(CheckoutError::CheckoutUnknown);
         }
-        Ok(view::results(&self.pool, account, checkout, after, limit).await?)
+        Ok(found)
     }
 
     /// One result of a checkout of an account.

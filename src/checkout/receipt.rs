@@ -1,6 +1,6 @@
 //! Receipts: for a charge, for a refusal to charge, and for a reversal, all that proves it in one
 //! place. Nothing of it is kept: it is read from what never changes, so that it is the same for ever,
-//! but for the list of reversals, which grows.
+//! but for the list of reversals, which grows, and a call whose end follows.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::ground::{Amount, BookId, ChargeId, CheckoutId, LotId, ReversalId, TransactionId};
+use crate::ground::{
+    Amount, BookId, ChargeId, CheckoutId, LotId, ReversalId, TransactionId, VerifierId,
+};
 
 use super::store::{amount, receipt, snapshot, verification};
 use super::view::{CallView, LotDraw, ReversalView};
@@ -52,8 +54,9 @@ pub struct Receipt {
     /// Who judged, by which criteria, and what was found.
     #[schema(value_type = Object)]
     pub verdict: serde_json::Value,
-    /// The calls to the verifier, when it is one that is called. The last one is among them once its
-    /// end is written down, which is a moment after the verdict that it brought.
+    /// The calls to the verifier, when it is one that is called. The one that brought the verdict is
+    /// among them once its end is written down, a moment after. Any other without an end was cut off,
+    /// or was under way when somebody else or the deadline decided: then its end follows.
     pub calls: Vec<CallView>,
     /// What the ledger did: of a reversal its transaction, else those of the verdict.
     pub transactions: Vec<ReceiptTransaction>,
@@ -145,8 +148,10 @@ async fn of_result(
         return Err(CheckoutError::ReceiptNotYet);
     };
     let mut calls = verification::calls(&mut *tx, account, checkout, result_id).await?;
-    // It brought the verdict, or came too late for it; earlier ones without an end were cut off.
-    calls.pop_if(|last| last.ended_at.is_none());
+    if by_call(&verdict) {
+        // It brought the verdict, or came too late for it; earlier ones without an end were cut off.
+        calls.pop_if(|last| last.ended_at.is_none());
+    }
     let charge = row.charge_id.map(ChargeId);
     let reversals = match charge {
         Some(charge) => view::reversals(&mut *tx, account, charge).await?,
@@ -191,6 +196,12 @@ async fn of_result(
         transactions,
         reversals,
     })
+}
+
+/// Whether a verdict is that of a verifier that was called.
+fn by_call(verdict: &serde_json::Value) -> bool {
+    let by = verdict.get("verifier").and_then(serde_json::Value::as_str);
+    by.is_some_and(|by| by.parse::<VerifierId>().is_ok())
 }
 
 /// The receipt of a charge.

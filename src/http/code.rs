@@ -177,8 +177,8 @@ codes! {
         "Nothing is left of the charge",
         "Read the charge; it has been given back whole.";
     ChargeFinal: "charge_final", 409, false, "contact_operator", "",
-        "The charge is final",
-        "The dispute window is over; ask the operator.";
+        "The charge is final but for what is disputed",
+        "The dispute window is over; only what was disputed within it can still go back. Ask the operator.";
     ChargeDisputed: "charge_disputed", 409, false, "wait_for_decision", "",
         "That part of the charge is under dispute",
         "Wait for the decision of dispute_id, or decide it; it gives back what it upholds.";

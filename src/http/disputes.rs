@@ -50,10 +50,11 @@ pub struct DecisionRequest {
 
 /// Dispute a charge
 ///
-/// Whole or in part, within its dispute window. Nothing moves by it, but the charge is not final before
-/// the dispute is decided: upheld, which gives back what is disputed, or denied. Whoever is to decide
-/// has as long as the window was, counted from the dispute; after that it is upheld by itself. A charge
-/// has one open dispute, and five at most.
+/// Whole or in part, before `final_at`. Nothing moves by it, but what is disputed is not final before
+/// the dispute is decided: upheld, which gives it back, or denied. The rest becomes final at `final_at`
+/// all the same. Whoever is to decide has the `dispute_decision_seconds` of the item's terms, counted
+/// from the dispute; from `decide_by` on it is upheld by itself. A charge has one open dispute at a
+/// time, and five in all at most.
 #[utoipa::path(
     tag = "checkouts",
     security(("api_key" = [])),

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::accounts::GrantRefusal;
 use crate::checkout::{CheckoutRefusal, RefusedResult};
-use crate::ground::Amount;
+use crate::ground::{Amount, DisputeId};
 use crate::http::state::AppState;
-use crate::http::{Code, Problem};
+use crate::http::{Code, Next, Problem};
 use crate::ledger::{CapScope, CapViolation, Refusal};
 
 /// One cent: nobody is told to top up by less.
@@ -122,8 +122,13 @@ fn checkout(refusal: &CheckoutRefusal) -> Problem {
                 .with("quantity", *quantity)
         }
         CheckoutRefusal::CheckoutNotCancelable => say(Code::CheckoutNotCancelable),
-        CheckoutRefusal::ChargeFinal { final_at } => {
-            say(Code::ChargeFinal).with("final_at", instant(final_at))
+        CheckoutRefusal::ChargeFinal { final_at, dispute_id } => {
+            let problem = say(Code::ChargeFinal).with("final_at", instant(final_at));
+            match dispute_id {
+                // Only whoever may decide it asks for more while it is open.
+                Some(open) => problem.with("dispute_id", open.to_string()).next(decide(*open)),
+                None => problem,
+            }
         }
         CheckoutRefusal::AlreadyReversed { amount } => {
             say(Code::AlreadyReversed).with("amount", amount.to_string())
@@ -136,6 +141,14 @@ fn checkout(refusal: &CheckoutRefusal) -> Problem {
         CheckoutRefusal::DisputeDeadlinePassed { deadline } => {
             say(Code::DisputeDeadlinePassed).with("deadline", instant(deadline))
         }
+    }
+}
+
+fn decide(dispute: DisputeId) -> Next {
+    Next {
+        action: "decide_dispute".to_owned(),
+        url: Some(format!("/api/v1/disputes/{dispute}/decision")),
+        detail: "POST the decision to url; it gives back what it upholds.".to_owned(),
     }
 }
 

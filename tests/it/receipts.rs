@@ -121,33 +121,47 @@ fn charges_refusals_and_reversals_have_receipts() {
         );
         assert_eq!(verdict["checks"], json!([{"name": "smtp", "passed": false}]));
         assert_eq!(Scene::moved(&receipt), [line("release", "0.20")]);
-        calls_that_have_not_ended(&scene, &db, &refused).await;
+        let path = format!("/api/v1/checkouts/{refused}/results/r0/receipt");
+        scene.receipt_with(&path, 1).await;
+        // A last call without an end brought the verdict; one before it was cut off.
+        call_without_end(&scene, &db, &path, 101, false).await;
+        call_without_end(&scene, &db, &path, 102, true).await;
+        timed_out(&scene, &db).await;
         upheld(&scene).await;
         who_reads(&scene, &checkout, charge).await;
     });
 }
 
-/// A last call whose end is not written down is no part of a receipt; one before it was cut off.
-async fn calls_that_have_not_ended(scene: &Scene, db: &TestDatabase, checkout: &str) {
+/// Begins a call about the newest result, after which the receipt has call 101 or has it not.
+async fn call_without_end(scene: &Scene, db: &TestDatabase, path: &str, attempt: i32, shown: bool) {
+    sqlx::query(
+        "insert into verification_call (slot, book_id, checkout_id, result_id, attempt, called_at)
+         select slot, book_id, checkout_id, result_id, $1, now() from result
+         order by submitted_at desc limit 1",
+    )
+    .bind(attempt)
+    .execute(&db.owner)
+    .await
+    .unwrap();
+    let receipt = scene.receipt(path).await;
+    let calls = receipt["calls"].as_array().unwrap();
+    let call = calls.iter().find(|call| call["attempt"] == 101);
+    assert_eq!(call.is_some(), shown, "{calls:?}");
+    assert!(call.is_none_or(|call| call["ended_at"].is_null()));
+    let (_, html) = scene.page(path, "text/html").await;
+    assert_eq!(html.contains("no end is known"), shown);
+}
+
+/// No call brought the verdict of what nobody judged in time: each took place, its end known or not.
+async fn timed_out(scene: &Scene, db: &TestDatabase) {
+    scene.receiver.always(Reply::Status(500));
+    let checkout = scene.deliver(&[1]).await;
+    let overdue = "update result set verify_by = now() where state = 'verifying'";
+    sqlx::query(overdue).execute(&db.owner).await.unwrap();
+    let settled = scene.settled(&checkout).await;
+    assert_eq!(settled["results"][0]["verdict"]["reason"], "verification_timeout");
     let path = format!("/api/v1/checkouts/{checkout}/results/r0/receipt");
-    scene.receipt_with(&path, 1).await;
-    for (attempt, shown) in [(101, false), (102, true)] {
-        sqlx::query(
-            "insert into verification_call (slot, book_id, checkout_id, result_id, attempt, called_at)
-             select slot, book_id, checkout_id, result_id, $1, now() from result
-             order by submitted_at desc limit 1",
-        )
-        .bind(attempt)
-        .execute(&db.owner)
-        .await
-        .unwrap();
-        let receipt = scene.receipt(&path).await;
-        let calls: Vec<_> = receipt["calls"].as_array().unwrap().iter().collect();
-        let open = calls.iter().filter(|call| call["ended_at"].is_null()).count();
-        assert_eq!(open, usize::from(shown), "{calls:?}");
-        let (_, html) = scene.page(&path, "text/html").await;
-        assert_eq!(html.contains("no end is known"), shown);
-    }
+    call_without_end(scene, db, &path, 101, true).await;
 }
 
 /// The page of a reversal that upholds a dispute says which one, and who upheld it.

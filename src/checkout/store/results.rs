@@ -37,6 +37,33 @@ pub(in crate::checkout) async fn page(
     limit: i64,
     with_evidence: bool,
 ) -> Result<Vec<ResultRow>, sqlx::Error> {
+    let one_more = limit.saturating_add(1);
+    let mut rows = from(tx, account, checkout, after, one_more, with_evidence).await?;
+    rows.retain(|row| row.result_id != after);
+    rows.truncate(usize::try_from(limit).unwrap_or_default());
+    Ok(rows)
+}
+
+/// One result, with its evidence.
+pub(in crate::checkout) async fn one(
+    tx: &mut PgConnection,
+    account: BookId,
+    checkout: CheckoutId,
+    result_id: &str,
+) -> Result<Option<ResultRow>, sqlx::Error> {
+    let found = from(tx, account, checkout, result_id, 1, true).await?.pop();
+    Ok(found.filter(|row| row.result_id == result_id))
+}
+
+/// The results of a checkout from an id on.
+async fn from(
+    tx: &mut PgConnection,
+    account: BookId,
+    checkout: CheckoutId,
+    first: &str,
+    limit: i64,
+    with_evidence: bool,
+) -> Result<Vec<ResultRow>, sqlx::Error> {
     sqlx::query_as!(
         ResultRow,
         r#"select r.result_id, r.item, i.sku as "sku!", r.quantity, r.state,
@@ -45,7 +72,7 @@ pub(in crate::checkout) async fn page(
              c.attempt as "attempt?", c.called_at as "called_at?", c.ended_at, c.status, c.fault
            from (
              select * from result
-             where slot = $1 and book_id = $2 and checkout_id = $3 and result_id > $4
+             where slot = $1 and book_id = $2 and checkout_id = $3 and result_id >= $4
              order by result_id limit $5) r
            cross join lateral (
              select sku from checkout_item
@@ -62,40 +89,10 @@ pub(in crate::checkout) async fn page(
         account.slot().sql(),
         account.0,
         checkout.0,
-        after,
+        first,
         limit,
         with_evidence
     )
     .fetch_all(tx)
-    .await
-}
-
-/// One result, with its evidence.
-pub(in crate::checkout) async fn one(
-    tx: &mut PgConnection,
-    account: BookId,
-    checkout: CheckoutId,
-    result_id: &str,
-) -> Result<Option<ResultRow>, sqlx::Error> {
-    sqlx::query_as!(
-        ResultRow,
-        r#"select r.result_id, r.item, i.sku, r.quantity, r.state, r.evidence as "evidence?",
-             r.evidence_hash, r.submitted_at, r.verify_by, r.accepted, r.verdict, r.charge_id,
-             c.attempt as "attempt?", c.called_at as "called_at?", c.ended_at, c.status, c.fault
-           from result r
-           join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-             and i.checkout_id = r.checkout_id and i.item = r.item
-           left join verification q on q.slot = r.slot and q.book_id = r.book_id
-             and q.checkout_id = r.checkout_id and q.result_id = r.result_id
-           left join verification_call c on c.slot = q.slot and c.book_id = q.book_id
-             and c.checkout_id = q.checkout_id and c.result_id = q.result_id
-             and c.attempt = q.attempts
-           where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3 and r.result_id = $4"#,
-        account.slot().sql(),
-        account.0,
-        checkout.0,
-        result_id
-    )
-    .fetch_optional(tx)
     .await
 }

@@ -1,7 +1,7 @@
 //! Results that wait for a verdict, as whoever may judge them reads them: in the order of their
-//! deadlines, by the index that the sweeper has.
+//! deadlines, by the index that the sweeper has. What is read together is read in one snapshot.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use crate::checkout::{Criteria, VerificationMode, WaitingPlace, WaitingResultView};
@@ -11,21 +11,20 @@ use super::amount;
 
 /// Where the next so many results after a place end, whatever they are for; none when there are fewer.
 pub(in crate::checkout) async fn end_of(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     after: &WaitingPlace,
     count: i64,
 ) -> Result<Option<WaitingPlace>, sqlx::Error> {
     let row = sqlx::query!(
-        "select r.verify_by, r.checkout_id, r.result_id from result r
-         where r.state = 'verifying' and r.verify_by >= $1
-           and (r.verify_by, r.checkout_id, r.result_id) > ($1, $2, $3)
-         order by r.verify_by, r.checkout_id, r.result_id offset $4 limit 1",
+        "select verify_by, checkout_id, result_id from result
+         where state = 'verifying' and (verify_by, checkout_id, result_id) > ($1, $2, $3)
+         order by verify_by, checkout_id, result_id limit 1 offset $4",
         after.verify_by,
         after.checkout.0,
         after.result_id,
         count.saturating_sub(1)
     )
-    .fetch_optional(pool)
+    .fetch_optional(tx)
     .await?;
     Ok(row.map(|row| WaitingPlace {
         verify_by: row.verify_by,
@@ -34,39 +33,39 @@ pub(in crate::checkout) async fn end_of(
     }))
 }
 
-/// The results after a place, and up to another one, about these SKUs (none means all).
+/// Of the next so many results after a place those about these SKUs (none means all), `limit` at most.
+/// What is looked through is bounded before anything is looked up about it, so that no plan reads more.
 pub(in crate::checkout) async fn results(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     skus: Option<&[String]>,
     after: &WaitingPlace,
-    upto: Option<&WaitingPlace>,
+    count: i64,
     limit: i64,
 ) -> Result<Vec<WaitingResultView>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select r.checkout_id, r.result_id, r.item, r.quantity, r.evidence, r.evidence_hash,
              r.submitted_at, r.verify_by, i.sku, i.sku_version, i.unit_price, v.unit,
              v.criteria as "criteria: Json<Criteria>", v.verifier_id is not null as "called!"
-           from result r
-           join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-                               and i.checkout_id = r.checkout_id and i.item = r.item
-           join sku_version v on v.sku = i.sku and v.version = i.sku_version
-           where r.state = 'verifying' and r.verify_by >= $2
-             and (r.verify_by, r.checkout_id, r.result_id) > ($2, $3, $4)
-             and ($5::timestamptz is null
-                  or r.verify_by <= $5
-                     and (r.verify_by, r.checkout_id, r.result_id) <= ($5, $6, $7))
-             and ($1::text[] is null or i.sku = any($1))
-           order by r.verify_by, r.checkout_id, r.result_id limit $8"#,
+           from (
+             select * from result
+             where state = 'verifying' and (verify_by, checkout_id, result_id) > ($2, $3, $4)
+             order by verify_by, checkout_id, result_id limit $5) r
+           cross join lateral (
+             select sku, sku_version, unit_price from checkout_item
+             where slot = r.slot and checkout_id = r.checkout_id and item = r.item limit 1) i
+           cross join lateral (
+             select unit, criteria, verifier_id from sku_version
+             where sku = i.sku and version = i.sku_version limit 1) v
+           where coalesce(i.sku = any($1::text[]), true)
+           order by r.verify_by, r.checkout_id, r.result_id limit $6"#,
         skus,
         after.verify_by,
         after.checkout.0,
         after.result_id,
-        upto.map(|place| place.verify_by),
-        upto.map(|place| place.checkout.0),
-        upto.map(|place| place.result_id.as_str()),
+        count,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await?;
     let results = rows.into_iter().map(|row| WaitingResultView {
         checkout_id: CheckoutId(row.checkout_id),

@@ -232,12 +232,23 @@ fn what_is_not_disputed_is_final_all_the_same() {
             ("r3", json!({"reason": "a part", "amount": "0.000001"})),
         ] {
             let refused = reverse(&api, &api.operator, charge, once, body).await;
-            refused.problem(409, "charge_final");
+            let refused = refused.problem(409, "charge_final");
+            assert_eq!(refused["dispute_id"], begun["dispute_id"]);
+            let (detail, decision) = (&refused["detail"], begun["dispute_id"].as_str().unwrap());
+            assert!(detail.as_str().unwrap().contains(decision), "{detail}");
+            assert_eq!(refused["next"]["action"], "decide_dispute");
+            let url = format!("/api/v1/disputes/{decision}/decision");
+            assert_eq!(refused["next"]["url"], url);
         }
         assert_eq!(read(&api, &customer, charge).await["status"], "disputed");
         decide(&api, &api.operator, &begun["dispute_id"], "k1", "upheld").await.json(200);
         let view = read(&api, &customer, charge).await;
         assert_eq!([&view["status"], &view["reversed"]], ["final", "0.000001"]);
+        let body = json!({"reason": "the rest"});
+        let refused = reverse(&api, &api.operator, charge, "r4", body).await;
+        let refused = refused.problem(409, "charge_final");
+        assert_eq!(refused["next"]["action"], "contact_operator");
+        assert!(refused.get("dispute_id").is_none(), "{refused}");
         assert!(api.finance.check().await.unwrap().passed());
     });
 }

@@ -43,12 +43,18 @@ impl Lists {
         }
     }
 
-    /// Asserts that what was asked since the last time reads a page by this condition of an index, and
-    /// sorts pages at most.
+    /// Asserts that the one statement asked since the last time reads a page by this condition of an
+    /// index, and sorts pages at most.
     async fn by(&mut self, condition: &str) {
+        self.each_by(condition, 1).await;
+    }
+
+    /// The same of so many statements.
+    async fn each_by(&mut self, condition: &str, statements: usize) {
         let mut connection = self.pool.acquire().await.unwrap();
         let asked = "select name, statement, cardinality(parameter_types) as parameters
-                     from pg_prepared_statements where statement like '%limit $%'
+                     from pg_prepared_statements
+                     where (statement like '%limit $%' or statement like '%offset $%')
                        and statement not like '%pg_prepared_statements%'";
         let asked = sqlx::query(asked).fetch_all(&mut *connection).await.unwrap();
         let mut new = 0;
@@ -67,6 +73,9 @@ impl Lists {
             let shown = plan.join("\n");
             let index = |line: &&String| line.contains("Index Cond") && line.contains(condition);
             assert_eq!(plan.iter().filter(index).count(), 1, "{condition}:\n{statement}\n{shown}");
+            let read = plan.iter().position(|line| index(&line)).unwrap();
+            let cut = plan[..read].iter().rev().nth(1).is_some_and(|above| above.contains("Limit"));
+            assert!(cut, "more than a page is joined:\n{statement}\n{shown}");
             assert!(!shown.contains("Join Filter"), "looked up by less than a key:\n{shown}");
             let depth = |line: &String| line.find(|c: char| c != ' ').unwrap();
             for (n, line) in plan.iter().enumerate().filter(|(_, line)| line.contains("Sort")) {
@@ -75,7 +84,7 @@ impl Lists {
                 assert!(line.contains("Sort Key") || pages > 0, "all of it is sorted:\n{shown}");
             }
         }
-        assert_eq!(new, 1, "one statement reads the page for {condition}");
+        assert_eq!(new, statements, "so many statements read the page for {condition}");
     }
 
     async fn all(&mut self) {
@@ -83,7 +92,7 @@ impl Lists {
         self.checkouts.list(self.account, None, 9).await.unwrap();
         self.by("(slot = $1) AND (book_id = $2) AND (checkout_id < $3)").await;
         self.checkouts.results(self.account, self.checkout, "", 9).await.unwrap();
-        self.by("(checkout_id = $3) AND (result_id > $4)").await;
+        self.by("(checkout_id = $3) AND (result_id >= $4)").await;
         self.checkouts.charges(self.account, None, 9).await.unwrap();
         self.by("(slot = $1) AND (book_id = $2) AND (charge_id < $3)").await;
         self.checkouts.catalog("", 9).await.unwrap();
@@ -97,6 +106,9 @@ impl Lists {
         let rare = self.checkouts.open_disputes(&staff, None, 9).await.unwrap();
         assert!(rare.len() == 1 && rare[0].sku == "lead", "{rare:?}");
         self.by("(sku = u.sku) AND (dispute_id > $2)").await;
+        let waiting = self.checkouts.waiting_results(&staff, None, 9).await.unwrap();
+        assert!(waiting.0.is_empty() && waiting.1.is_some(), "a rare one comes later: {waiting:?}");
+        self.each_by("(ROW(verify_by, checkout_id, result_id) > ROW($", 2).await;
         self.verifiers.list(None, 9).await.unwrap();
         self.by("(verifier_id > $1)").await;
         self.finance.history(self.account, None, 9).await.unwrap();
@@ -105,7 +117,7 @@ impl Lists {
 }
 
 /// What other accounts and other SKUs have many of.
-const MANY: [&str; 3] = [
+const MANY: [&str; 5] = [
     "insert into checkout (slot, book_id, checkout_id, key_id, max_total, total, created_at)
      select c.slot, md5('book' || n % 50)::uuid, md5('checkout' || n)::uuid, c.key_id, 1, 1, now()
      from checkout c, generate_series(1, 3000) n",
@@ -118,6 +130,15 @@ const MANY: [&str; 3] = [
        disputed_at, decide_by)
      select d.slot, d.book_id, md5('charge' || n)::uuid, md5('dispute' || n)::uuid, 'page', 1, '',
        d.disputed_by, now(), now() from dispute d, generate_series(1, 3000) n",
+    "insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version, quantity,
+       unit_price, deliver_by, verification_deadline_s, dispute_window_s, dispute_decision_s)
+     select slot, book_id, checkout_id, 2, hold_id, 'page', 1, 3000, 1, deliver_by, 1, 1, 3600
+     from checkout_item",
+    "insert into result (slot, book_id, checkout_id, result_id, item, quantity, state, evidence,
+       evidence_hash, submitted_by, submitted_at, verify_by)
+     select slot, book_id, checkout_id, 'waiting' || n, 2, 1, 'verifying', '1', evidence_hash,
+       submitted_by, now(), now() + interval '1 hour'
+     from result, generate_series(1, 3000) n",
 ];
 
 #[test]

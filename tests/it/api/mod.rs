@@ -346,16 +346,13 @@ fn open_topups(
         resolving: payments.resolving,
         confirm_interval: Duration::from_secs(5),
     };
-    let chains = payments.rpc_url.map(|url| {
-        let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&url, RpcSettings::default()).unwrap());
-        (network().caip2, chain)
-    });
-    let chains = chains.into_iter().collect();
+    let chain = payments.rpc_url.map(|url| RpcChain::new(&url, RpcSettings::default()).unwrap());
+    let chain = chain.map(|chain| -> (_, Arc<dyn Chain>) { (network().caip2, Arc::new(chain)) });
     let topups = TopUps::new(
         pool.clone(),
         engine.clone(),
         facilitators,
-        chains,
+        chain.into_iter().collect(),
         clock.clone(),
         entropy.clone(),
         settings,

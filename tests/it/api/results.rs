@@ -202,8 +202,9 @@ fn a_checkout_takes_a_thousand_results() {
         assert_eq!(ids.len(), 1000);
         assert!(shown.iter().map(|result| &result["result_id"]).eq(&ids[..100]));
         assert_eq!(page(&api, &customer, &id, "").await["data"].as_array().unwrap().len(), 20);
+        assert_eq!(page(&api, &customer, &id, "after=zz").await["data"], json!([]));
         let stranger = api.signup(json!([])).await;
-        for path in ["results", "results/0-0"] {
+        for path in ["results", "results?after=zz", "results/0-0"] {
             let path = format!("/api/v1/checkouts/{id}/{path}");
             api.get(&path, &api.operator).await.json(200);
             api.get(&path, &stranger.key).await.problem(404, "not_found");

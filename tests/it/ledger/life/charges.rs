@@ -16,7 +16,7 @@ impl Charged {
         self.disputes.iter().find(|dispute| dispute.open).map(|dispute| dispute.amount)
     }
 
-    /// Why neither a reversal nor a dispute is possible any more, of whatever amount.
+    /// Why neither a reversal nor another dispute is possible any more, of whatever amount.
     fn over(&self, left: i64, now: Time) -> Option<&'static str> {
         if now >= self.final_at {
             Some("charge_final")
