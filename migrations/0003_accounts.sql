@@ -32,7 +32,7 @@ grant update (revoked_at) on api_key to bursar_service;
 
 -- Promotional credits as they were given, each for ever. One that is for later waits here until it is
 -- due: no lot exists before, and whoever spends meets only lots. Its terms never change, and it is
--- credited once.
+-- credited once, or canceled before.
 create table credit_grant (
   slot         smallint    not null,
   book_id      uuid        not null,
@@ -46,17 +46,26 @@ create table credit_grant (
   granted_at   timestamptz not null,
   credited_at  timestamptz,
   lot_id       uuid,                  -- that it became
+  canceled_at  timestamptz,
+  canceled_by  uuid,                  -- the operator's key
   primary key (slot, book_id, grant_id),
   constraint credit_grant_expires_after_effect check (expires_at > effective_at),
   constraint credit_grant_has_lot check ((credited_at is null) = (lot_id is null)),
-  constraint credit_grant_not_before_effect check (credited_at >= effective_at)
+  constraint credit_grant_not_before_effect check (credited_at >= effective_at),
+  constraint credit_grant_canceled_by_key check ((canceled_at is null) = (canceled_by is null)),
+  constraint credit_grant_one_outcome check (credited_at is null or canceled_at is null)
 );
-create index credit_grant_waiting on credit_grant (slot, book_id) where credited_at is null;
-create index credit_grant_due on credit_grant (effective_at) where credited_at is null;
+create index credit_grant_id on credit_grant (grant_id);
+create index credit_grant_waiting on credit_grant (slot, book_id, grant_id)
+  where credited_at is null and canceled_at is null;
+create index credit_grant_scheduled on credit_grant (grant_id)
+  where credited_at is null and canceled_at is null;
+create index credit_grant_due on credit_grant (effective_at, grant_id)
+  where credited_at is null and canceled_at is null;
 grant select, insert on credit_grant to bursar_service;
-grant update (credited_at, lot_id) on credit_grant to bursar_service;
-create trigger credit_grant_credited_once after update on credit_grant for each row
-  when (old.credited_at is not null) execute function refuse_step();
+grant update (credited_at, lot_id, canceled_at, canceled_by) on credit_grant to bursar_service;
+create trigger credit_grant_outcome_is_final after update on credit_grant for each row
+  when (old.credited_at is not null or old.canceled_at is not null) execute function refuse_step();
 
 -- Counted budgets: signups per address and hour, promotional grants per day (micro-dollars).
 create table budget (

@@ -9,7 +9,7 @@ use crate::ledger::{
     Span, Spender, Wants,
 };
 
-use super::grant::Grant;
+use super::grant::{Grant, Standing};
 use super::{KeyRole, store};
 
 /// A key that is to be issued.
@@ -100,7 +100,7 @@ impl Command for Enroll {
                 reason: "signup".to_owned(),
                 by: self.new.id,
                 granted_at: at,
-                credited: None,
+                standing: Standing::Scheduled,
             };
             grant.credit(desk)?;
         }

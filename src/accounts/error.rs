@@ -22,6 +22,8 @@ pub enum AccountError {
     NonceUnknown,
     #[error("there is no such account")]
     AccountUnknown,
+    #[error("there is no such grant")]
+    GrantUnknown,
     #[error("the ledger did not take the command")]
     Ledger(#[from] SubmitError),
     #[error("the database did not answer")]

@@ -16,23 +16,24 @@ mod store;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::db::claims::{self, ClaimKind, Holder};
 use crate::ground::{Amount, BookId, Clock, Entropy, KeyId, Mode, Recent, sha256};
-use crate::ledger::{self, CommandIdentity, Engine, Outcome, Span, SubmitError};
+use crate::ledger::{self, Engine, Span, SubmitError};
 
 pub use api_key::{ApiKey, ApiKeyError, key_hash};
 pub use command::{CapSetting, NewKey};
 pub use error::AccountError;
-pub use grant::{GrantRefusal, GrantView, NewGrant, WAITING_GRANTS_MAX};
+pub use grant::{
+    GrantDate, GrantQuery, GrantRefusal, GrantState, GrantView, Granter, NewGrant, OverdueGrants,
+    WAITING_GRANTS_MAX,
+};
 pub use store::{Challenge, Principal};
 
 use command::{Enroll, Enrollment};
-use grant::{CreditDue, Give};
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -119,9 +120,6 @@ pub struct Accounts {
 
 /// How many customer keys are remembered.
 const KNOWN_MAX: usize = 50_000;
-
-/// How many grants one step takes up.
-const DUE_MAX: i64 = 500;
 
 impl Accounts {
     pub fn new(
@@ -270,45 +268,6 @@ impl Accounts {
         let within = !grant.is_zero()
             && store::take_budget(&self.pool, "signup_grant", day, grant.micros(), budget).await?;
         Ok(if within { grant } else { Amount::ZERO })
-    }
-
-    /// Gives an account promotional credits, now or for later.
-    pub async fn give(
-        &self,
-        new: NewGrant,
-        identity: CommandIdentity,
-    ) -> Result<Outcome, AccountError> {
-        if new.account == BookId::HOUSE {
-            return Err(AccountError::AccountUnknown);
-        }
-        let days = self.settings.grant_days;
-        match self.engine.submit(Arc::new(Give { new, identity, days })).await {
-            Err(SubmitError::BookUnknown) => Err(AccountError::AccountUnknown),
-            outcome => Ok(outcome?),
-        }
-    }
-
-    /// Credits the grants whose time has come, and returns how many. The effect is named after the
-    /// grant, so that several processes may do it at once. A restored ledger waits.
-    pub async fn credit_due_grants(&self) -> Result<usize, AccountError> {
-        if ledger::is_restored(&self.pool).await? {
-            return Ok(0);
-        }
-        let due = store::grants::due(&self.pool, self.clock.now(), DUE_MAX).await?;
-        let commands = due.into_iter().map(|(account, grant)| CreditDue { account, grant });
-        let outcomes = commands.map(|command| self.engine.submit(Arc::new(command)));
-        let mut credited: usize = 0;
-        for outcome in join_all(outcomes).await {
-            match outcome {
-                Ok(outcome) if outcome.accepted && !outcome.replayed => {
-                    credited = credited.saturating_add(1);
-                }
-                // Not due by the ledger's time, or a full queue: both are for the next step.
-                Ok(_) | Err(SubmitError::Overloaded) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(credited)
     }
 
     /// The account of a wallet: opened when it first pays or signs in. Its id is derived from the

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::checkout::{Checkouts, Verifiers};
+use crate::accounts::Granter;
+use crate::checkout::{Sweeper, Verifiers};
 use crate::events::Events;
 use crate::finance::{DriftChecker, Round, Rule};
 use crate::http::{Gauge, Metrics};
@@ -88,21 +89,23 @@ impl Drift {
     }
 }
 
+/// What is asked for the gauges.
+pub struct Sources {
+    pub topups: TopUps,
+    pub sweeper: Sweeper,
+    pub engine: Engine,
+    pub events: Events,
+    pub verifiers: Verifiers,
+    pub granter: Granter,
+    pub drift: Drift,
+    pub checker: DriftChecker,
+}
+
 /// Everything that `/metrics` shows.
-pub fn metrics(
-    topups: &TopUps,
-    checkouts: &Checkouts,
-    engine: &Engine,
-    events: &Events,
-    verifiers: &Verifiers,
-    drift: &Drift,
-    checker: &DriftChecker,
-) -> Metrics {
-    let (drift, checker) = (drift.clone(), checker.clone());
+pub fn metrics(sources: Sources) -> Metrics {
+    let Sources { topups, sweeper, engine, events, verifiers, granter, drift, checker } = sources;
     let (facilitators, networks) =
         (topups.facilitators().clone(), topups.settings().networks.clone());
-    let (topups, sweeper, engine) = (topups.clone(), checkouts.sweeper(), engine.clone());
-    let (events, verifiers) = (events.clone(), verifiers.clone());
     Metrics::of_process()
         .with(move || {
             let events = events.clone();
@@ -111,6 +114,10 @@ pub fn metrics(
         .with(move || {
             let verifiers = verifiers.clone();
             async move { verifiers_standing(&verifiers).await }
+        })
+        .with(move || {
+            let granter = granter.clone();
+            async move { grants_standing(&granter).await }
         })
         .with(move || {
             let topups = topups.clone();
@@ -203,6 +210,23 @@ async fn verifiers_standing(verifiers: &Verifiers) -> Option<Vec<Gauge>> {
             "bursar_verifications_given_up",
             "Open results that no verifier is asked about any more",
             standing.given_up,
+        ),
+    ])
+}
+
+async fn grants_standing(granter: &Granter) -> Option<Vec<Gauge>> {
+    let overdue = granter.overdue().await.ok()?;
+    let gauge = |name, help, value| Gauge { name, help, label: None, value };
+    Some(vec![
+        gauge(
+            "bursar_grants_overdue",
+            "Grants whose time has come and that are not credited yet",
+            overdue.count,
+        ),
+        gauge(
+            "bursar_grant_oldest_overdue_seconds",
+            "How long the oldest of them could have been credited",
+            overdue.oldest_s,
         ),
     ])
 }

@@ -153,6 +153,7 @@ impl Service {
         })?;
         let drift = Drift::default();
         let checker = DriftChecker::new(proofs.clone(), DriftSettings::default());
+        let granter = accounts.granter();
         let workers = Workers::start(Tools {
             sweeper: checkouts.sweeper(),
             sweep_interval: settings.sweep_interval,
@@ -160,6 +161,7 @@ impl Service {
             resolve_interval: settings.resolve.interval,
             confirm_interval: settings.resolve.confirm_interval,
             accounts: accounts.clone(),
+            granter: granter.clone(),
             courier: courier.clone(),
             watcher: Watcher::new(events.on(sending.clone()), engine.clone()),
             webhook_interval: settings.webhook.interval,
@@ -174,9 +176,16 @@ impl Service {
         let state = Arc::new(AppState {
             mode: settings.mode,
             public_url: public_url.clone(),
-            metrics: gauges::metrics(
-                &topups, &checkouts, &engine, &events, &verifiers, &drift, &checker,
-            ),
+            metrics: gauges::metrics(gauges::Sources {
+                topups: topups.clone(),
+                sweeper: checkouts.sweeper(),
+                engine: engine.clone(),
+                events: events.clone(),
+                verifiers: verifiers.clone(),
+                granter,
+                drift,
+                checker,
+            }),
             accounts,
             checkouts,
             topups: topups.clone(),

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Granter};
 use crate::checkout::{Asker, Sweeper};
 use crate::events::{Courier, Watcher};
 use crate::finance::DriftChecker;
@@ -40,6 +40,7 @@ pub struct Tools {
     pub resolve_interval: Duration,
     pub confirm_interval: Duration,
     pub accounts: Accounts,
+    pub granter: Granter,
     pub courier: Courier,
     pub watcher: Watcher,
     pub webhook_interval: Duration,
@@ -117,11 +118,11 @@ impl Workers {
             let courier = tidier.clone();
             async move { courier.forget_old().await.map_err(|e| e.to_string()) }
         });
-        let granter = accounts.clone();
+        let granter = tools.granter;
         let grant = work("granter", GRANT_INTERVAL, stopped.clone(), move || {
-            let accounts = granter.clone();
+            let granter = granter.clone();
             async move {
-                let credited = accounts.credit_due_grants().await;
+                let credited = granter.step().await;
                 credited.map(|grants| grants > 0).map_err(|e| e.to_string())
             }
         });

@@ -20,7 +20,7 @@ pub struct Credits {
     pub promotional_held: Amount,
     /// What was paid and is not decided yet.
     pub topups_pending: Amount,
-    /// Grants whose time has not come, the next first.
+    /// Grants that are not credited and not over, the next first.
     pub waiting: Vec<WaitingGrant>,
     pub frozen: bool,
     /// When something expires next, and how much.
@@ -48,8 +48,8 @@ pub struct CreditLot {
     pub amount: Amount,
     /// What can be spent of it.
     pub remaining: Amount,
-    /// What open holds drew from it and have neither given back nor captured. None when the account
-    /// has more checkouts since its oldest open one than are looked through.
+    /// What open holds drew from it and have neither given back nor captured. None when not all open
+    /// holds of the account are among those that are looked up.
     pub held: Option<Amount>,
     pub granted_at: DateTime<Utc>,
     pub effective_at: DateTime<Utc>,
@@ -81,7 +81,7 @@ pub async fn credits(
     let at = at.max(book.recorded_at);
     let open = rows::open_lots(&mut tx, account, at).await?;
     let topups_pending = rows::topups_pending(&mut tx, account).await?;
-    let waiting = rows::waiting_grants(&mut tx, account).await?;
+    let waiting = rows::waiting_grants(&mut tx, account, at).await?;
     let held = rows::held_by_lot(&mut tx, account, &book).await?;
     let lots = rows::lots(&mut tx, account, at, LotOrder::Burn, &held, limit).await?;
     tx.rollback().await?;

@@ -59,6 +59,7 @@ fn mount(config: &mut ServiceConfig<'_>, with_sandbox: bool) {
     config.service(webhooks::list_deliveries);
     config.service(verifiers::register_verifier).service(verifiers::list_verifiers);
     config.service(catalog::list_sku).service(admin::issue_key).service(grants::give_credits);
+    config.service(grants::list_grants).service(grants::cancel_grant);
     config.service(service::say_alive).service(service::say_ready);
     config.service(service::show_metrics).service(service::show_guide);
     config.service(docs::show_docs);

@@ -185,6 +185,9 @@ codes! {
     TooManyGrantsWaiting: "too_many_grants_waiting", 409, false, "fix_request", "",
         "Too many grants of the account wait for their time",
         "Give it at once, or under a new Idempotency-Key when one of them has been credited.";
+    GrantCredited: "grant_credited", 409, false, "read_grants", "/api/v1/admin/grants",
+        "The grant has been credited",
+        "Read the grants; only one that waits can be canceled, and this one became lot_id.";
     TooManyDisputes: "too_many_disputes", 409, false, "contact_operator", "",
         "The charge was disputed often enough",
         "Ask the operator; until the charge is final it can still be reversed.";

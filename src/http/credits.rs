@@ -36,7 +36,7 @@ pub struct CreditsView {
     /// Promotional credits on hold.
     pub promotional_held: Amount,
     /// Credits on their way, part of nothing above: top-ups whose payment was sent and is not decided
-    /// yet, and `scheduled` grants.
+    /// yet, and `scheduled` grants. A grant that is over before it was credited is not on its way.
     pub pending: Amount,
     /// Whether the account is frozen: nothing is spent then.
     pub frozen: bool,
@@ -45,7 +45,8 @@ pub struct CreditsView {
     /// Promotional credits that can be spent from later on; at most 100.
     pub scheduled: Vec<ScheduledView>,
     /// The lots that have something left or on hold, in the order in which they are spent; at most
-    /// 100. All of them: `GET /api/v1/credits/lots`.
+    /// 100. All of them: `GET /api/v1/credits/lots`. Where `held` is null, those with nothing left can
+    /// be missing.
     pub lots: Vec<LotView>,
     /// Whether there are more lots.
     pub has_more: bool,
@@ -89,8 +90,8 @@ pub struct LotView {
     pub amount: Amount,
     /// What is available of it.
     pub remaining: Amount,
-    /// What open checkouts hold of it. Null for an account with more than 10000 checkouts since its
-    /// oldest open one.
+    /// What open checkouts hold of it. Null when not all that is on hold belongs to the first 1000
+    /// items of the account's latest 300 checkouts; `held` of the account is always whole.
     pub held: Option<Amount>,
     /// When it was credited.
     pub granted_at: DateTime<Utc>,
@@ -187,7 +188,8 @@ pub async fn read_credits(
 
 /// The lots
 ///
-/// All that have something left or on hold, oldest first.
+/// All that have something left or on hold, oldest first. Where `held` is null, those with nothing left
+/// can be missing.
 #[utoipa::path(
     tag = "credits",
     security(("api_key" = [])),

@@ -40,7 +40,9 @@ impl From<AccountError> for Problem {
             AccountError::NonceUnknown => {
                 Self::new(Code::ChallengeInvalid).detail(error.to_string()).field("nonce")
             }
-            AccountError::AccountUnknown => Self::new(Code::NotFound).detail(error.to_string()),
+            AccountError::AccountUnknown | AccountError::GrantUnknown => {
+                Self::new(Code::NotFound).detail(error.to_string())
+            }
             AccountError::Ledger(submit) => submit.into(),
             AccountError::Database(_) => Self::fault(Code::Unavailable, &error),
         }

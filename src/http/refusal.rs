@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
-use crate::accounts::GrantRefusal;
+use crate::accounts::{GrantDate, GrantRefusal};
 use crate::checkout::{CheckoutRefusal, RefusedResult};
 use crate::ground::{Amount, DisputeId};
 use crate::http::state::AppState;
@@ -84,6 +84,16 @@ fn grant(refusal: &GrantRefusal) -> Problem {
     match refusal {
         GrantRefusal::TooManyGrantsWaiting { max } => {
             say(Code::TooManyGrantsWaiting).with("max", *max)
+        }
+        GrantRefusal::GrantTooLarge { max } => {
+            say(Code::ValidationFailed).field("amount").with("max", max.to_string())
+        }
+        GrantRefusal::GrantDateTooLate { date } => say(Code::ValidationFailed).field(match date {
+            GrantDate::EffectiveAt => "effective_at",
+            GrantDate::ExpiresAt => "expires_at",
+        }),
+        GrantRefusal::GrantCredited { lot_id } => {
+            say(Code::GrantCredited).with("lot_id", lot_id.to_string())
         }
         GrantRefusal::GrantExpiresTooSoon { effective_at } => say(Code::ValidationFailed)
             .field("expires_at")

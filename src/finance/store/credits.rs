@@ -10,9 +10,9 @@ use crate::accounts::WAITING_GRANTS_MAX;
 use crate::finance::credits::{CreditLot, LotOrder, WaitingGrant, amount};
 use crate::ground::{BookId, GrantId, LotId, TopupId};
 
-/// How many checkouts are looked through at a time for open holds, the latest first, and how often.
-const CHECKOUTS_AT_ONCE: i64 = 100;
-const CHECKOUT_PAGES_MAX: usize = 100;
+/// Of how many checkouts, the latest, and of how many of their items the open holds are looked up.
+const CHECKOUTS_MAX: i64 = 300;
+const ITEMS_MAX: i64 = 1000;
 
 /// The balances of an account.
 pub struct BookRow {
@@ -85,17 +85,21 @@ pub async fn topups_pending(tx: &mut PgConnection, account: BookId) -> Result<i6
     .await
 }
 
-/// The grants whose time has not come, or whose credit has not been booked yet.
+/// The grants whose time has not come, or whose credit has not been booked yet. What is over will never
+/// be spent, and so is not on its way.
 pub async fn waiting_grants(
     tx: &mut PgConnection,
     account: BookId,
+    at: DateTime<Utc>,
 ) -> Result<Vec<WaitingGrant>, sqlx::Error> {
     let rows = sqlx::query!(
         "select grant_id, amount, priority, effective_at, expires_at from credit_grant
-         where slot = $1 and book_id = $2 and credited_at is null
-         order by effective_at, grant_id limit $3",
+         where slot = $1 and book_id = $2 and credited_at is null and canceled_at is null
+           and expires_at > $3
+         order by effective_at, grant_id limit $4",
         account.slot().sql(),
         account.0,
+        at,
         WAITING_GRANTS_MAX
     )
     .fetch_all(tx)
@@ -111,84 +115,50 @@ pub async fn waiting_grants(
 }
 
 /// What open holds have of each lot.
-#[derive(Default)]
 pub struct Held {
     by_lot: HashMap<Uuid, i64>,
     /// Whether these are all open holds.
     complete: bool,
 }
 
-/// Looks for open holds in the latest checkouts first, until they account for all that is on hold. Holds
-/// have no index by account, because each checkout would have to write it.
+/// What the open holds of the latest checkouts have of each lot. Holds have no index by account, because
+/// each checkout would have to write it; so no more is read than a fixed number of items. A capture
+/// takes the draws of a hold from the front and a release from the back: what lies between is on hold.
 pub async fn held_by_lot(
     tx: &mut PgConnection,
     account: BookId,
     book: &BookRow,
 ) -> Result<Held, sqlx::Error> {
-    let all = book.held.saturating_add(book.promo_held);
-    let mut held = Held::default();
-    let found = |held: &Held| held.by_lot.values().sum::<i64>();
-    let mut before = Uuid::max();
-    for _ in 0..CHECKOUT_PAGES_MAX {
-        if found(&held) == all {
-            break;
-        }
-        let page = open_draws(tx, account, before).await?;
-        let Some(last) = page.last() else { break };
-        before = last.checkout_id;
-        for row in page {
-            if let (Some(lot), Some(part)) = (row.lot_id, row.part) {
-                let sum = held.by_lot.entry(lot).or_default();
-                *sum = sum.saturating_add(part);
-            }
-        }
-    }
-    held.complete = found(&held) == all;
-    Ok(held)
-}
-
-/// A checkout and what its open holds have of a lot, if of any.
-struct DrawRow {
-    checkout_id: Uuid,
-    lot_id: Option<Uuid>,
-    part: Option<i64>,
-}
-
-/// The checkouts before one. A capture takes the draws of a hold from the front and a release from
-/// the back: what lies between is on hold.
-async fn open_draws(
-    tx: &mut PgConnection,
-    account: BookId,
-    before: Uuid,
-) -> Result<Vec<DrawRow>, sqlx::Error> {
-    sqlx::query_as!(
-        DrawRow,
-        r#"select k.checkout_id as "checkout_id!", d.lot_id as "lot_id?", d.part as "part?"
-           from (select checkout_id from checkout
-                 where slot = $1 and book_id = $2 and checkout_id < $3
-                 order by checkout_id desc limit $4) k
-           left join lateral (
-             select c.lot_id,
-                    sum(least(c.upto, h.amount - h.released)
-                        - greatest(c.upto - c.drawn, h.captured))::bigint as part
-             from checkout_item i
+    let rows = sqlx::query!(
+        r#"select c.lot_id as "lot_id!",
+                  sum(least(c.upto, h.amount - h.released)
+                      - greatest(c.upto - c.drawn, h.captured))::bigint as "part!"
+           from (
+             select i.hold_id, i.open
+             from (select checkout_id from checkout where slot = $1 and book_id = $2
+                   order by checkout_id desc limit $3) k
              cross join lateral (
-               select amount, captured, released, draw_lots, draw_amounts from hold
-               where slot = $1 and hold_id = i.hold_id limit 1) h
-             cross join lateral (
-               select u.lot_id, u.drawn, sum(u.drawn) over (order by u.n) as upto
-               from unnest(h.draw_lots, h.draw_amounts) with ordinality as u(lot_id, drawn, n)) c
-             where i.slot = $1 and i.checkout_id = k.checkout_id and i.settled < i.quantity
-               and least(c.upto, h.amount - h.released) > greatest(c.upto - c.drawn, h.captured)
-             group by c.lot_id) d on true
-           order by k.checkout_id desc"#,
+               select hold_id, settled < quantity as open from checkout_item
+               where slot = $1 and checkout_id = k.checkout_id limit $4) i
+             limit $4) i
+           cross join lateral (
+             select amount, captured, released, draw_lots, draw_amounts from hold
+             where slot = $1 and hold_id = i.hold_id limit 1) h
+           cross join lateral (
+             select u.lot_id, u.drawn, sum(u.drawn) over (order by u.n) as upto
+             from unnest(h.draw_lots, h.draw_amounts) with ordinality as u(lot_id, drawn, n)) c
+           where i.open and least(c.upto, h.amount - h.released) > greatest(c.upto - c.drawn, h.captured)
+           group by c.lot_id"#,
         account.slot().sql(),
         account.0,
-        before,
-        CHECKOUTS_AT_ONCE
+        CHECKOUTS_MAX,
+        ITEMS_MAX
     )
     .fetch_all(tx)
-    .await
+    .await?;
+    let by_lot: HashMap<_, _> = rows.into_iter().map(|row| (row.lot_id, row.part)).collect();
+    let complete = by_lot.values().sum::<i64>() == book.held.saturating_add(book.promo_held);
+    Ok(Held { by_lot, complete })
 }
 
 /// A lot with what is left of it at the time of the question.

@@ -18,6 +18,7 @@ const CHECKOUT: &str = "/api/v1/checkouts/chk_00000000000070008000000000000001";
 const WEBHOOK: &str = "/api/v1/webhooks/whk_00000000000070008000000000000001";
 const CHARGE: &str = "/api/v1/charges/chg_00000000000070008000000000000001";
 const DISPUTE: &str = "/api/v1/disputes/dsp_00000000000070008000000000000001";
+const GRANT: &str = "/api/v1/admin/grants/grt_00000000000070008000000000000001";
 const REVERSAL: &str = "rev_00000000000070008000000000000001";
 
 /// Every route that asks for a key, and whose keys it takes. The requests are empty or name what
@@ -62,6 +63,8 @@ fn guarded() -> Vec<(Method, String, u8)> {
         (put(), "/api/v1/admin/catalog/lead".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/keys".to_owned(), OPERATOR),
         (post(), "/api/v1/admin/grants".to_owned(), OPERATOR),
+        (get(), "/api/v1/admin/grants".to_owned(), OPERATOR),
+        (post(), format!("{GRANT}/cancel"), OPERATOR),
         (post(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
         (get(), "/api/v1/admin/verifiers".to_owned(), OPERATOR),
     ]
@@ -110,6 +113,7 @@ fn the_table_is_complete() {
         ("chg_00000000000070008000000000000001", "{charge_id}"),
         ("dsp_00000000000070008000000000000001", "{dispute_id}"),
         ("whk_00000000000070008000000000000001", "{webhook_id}"),
+        ("grt_00000000000070008000000000000001", "{grant_id}"),
         (REVERSAL, "{reversal_id}"),
         ("results/r1", "results/{result_id}"),
         ("catalog/lead", "catalog/{sku}"),

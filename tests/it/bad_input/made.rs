@@ -40,3 +40,13 @@ pub async fn caller(api: &Api, path: &str, key: &str, id: &str) -> String {
     let body = json!({"url": "http://127.0.0.1:9999/"});
     api.post(path, key, body).await.json(201)[id].as_str().unwrap().to_owned()
 }
+
+/// Gives credits for later and returns the grant's id.
+pub async fn promise(api: &Api, customer: &Customer) -> String {
+    let body = json!({
+        "account_id": customer.account, "amount": "1.00", "reason": "goodwill",
+        "effective_at": "2098-01-01T00:00:00Z",
+    });
+    let given = api.post_once("/api/v1/admin/grants", &api.operator, "later", body).await.json(201);
+    given["grant_id"].as_str().unwrap().to_owned()
+}

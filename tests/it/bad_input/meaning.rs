@@ -115,8 +115,10 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
             wrong(but("account_id", json!("acc_00000000000070008000000000000001")), "account_id"),
             wrong(but("expires_at", json!("2098-01-01T00:00:00Z")), "expires_at"),
             wrong(but("expires_at", json!("2020-01-01T00:00:00Z")), "expires_at"),
-            wrong(but("effective_at", json!("9999-01-01T00:00:00Z")), "effective_at"),
+            wrong(but("effective_at", json!("9999-12-31T23:59:59-01:00")), "effective_at"),
+            wrong(but("expires_at", json!("9999-12-31T23:59:59-01:00")), "expires_at"),
             wrong(but("amount", json!("0")), "amount"),
+            wrong(but("amount", json!("1000000.000001")), "amount"),
         ],
         "POST /api/v1/admin/keys" => {
             keys(world, &good).into_iter().map(|(body, field)| wrong(body, field)).collect()

@@ -106,12 +106,13 @@ pub fn row(world: &World, name: &str) -> Row {
             (VERIFIER, Some(json!({"decision": "upheld", "reason": "so it was"})))
         }
         "PUT /api/v1/admin/catalog/{sku}" => (OPERATOR, Some(terms(world))),
-        "GET /api/v1/admin/verifiers" => (OPERATOR, None),
+        "GET /api/v1/admin/verifiers" | "GET /api/v1/admin/grants" => (OPERATOR, None),
         "POST /api/v1/admin/verifiers" => {
             (OPERATOR, Some(json!({"url": "https://verifier.example.com/bursar"})))
         }
         "POST /api/v1/admin/keys" => (OPERATOR, Some(key(world))),
         "POST /api/v1/admin/grants" => (OPERATOR, Some(grant(world))),
+        "POST /api/v1/admin/grants/{grant_id}/cancel" => (OPERATOR, Some(json!({}))),
         "POST /sandbox/faucet" => {
             let address = world.wallet.address();
             (NOBODY, Some(json!({"address": address, "amount": "1.00", "network": "base-sepolia"})))

@@ -234,7 +234,7 @@ fn queries(operation: &Operation, ask: &Ask) -> Vec<Case> {
             "type" => {
                 &["", "topup", "charge.", "Charge.captured", "%00", "charge.captured,lot.expired"]
             }
-            "dead" => &["", "yes", "1", "TRUE", "%00"],
+            "dead" | "waiting" => &["", "yes", "1", "TRUE", "%00"],
             "payment_id" => &["", "two%20words", "%00", "%C3%A9"],
             "payer" => &["", "0x1", "%00", "x", "0xzz"],
             "nonce" | "transaction" => &["", "0x1", "%00", "x", "0xzz"],

@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::ask::{Ask, Case, Part, Shown};
 use super::document::{Document, Key, Operation};
-use super::made::{caller, object, reverse, spend};
+use super::made::{caller, object, promise, reverse, spend};
 use super::rows::{query, row};
 use crate::api::{Api, Customer, network};
 use crate::http_wire::{Answer, Connection};
@@ -48,6 +48,8 @@ pub struct World {
     pub dispute: String,
     pub reversal: String,
     pub verifier: String,
+    /// It waits.
+    pub grant: String,
     pub others_checkout: String,
     pub others_charge: String,
     pub webhook: String,
@@ -74,6 +76,7 @@ impl World {
             reverse(&api, &charge).await,
             caller(&api, "/api/v1/admin/verifiers", &api.operator, "verifier_id").await,
         );
+        let grant = promise(&api, &customer).await;
         let hook = |key| caller(&api, "/api/v1/webhooks", key, "webhook_id");
         let (webhook, others_webhook) = (hook(&customer.key).await, hook(&other.key).await);
         let keys = BTreeMap::from([
@@ -99,6 +102,7 @@ impl World {
             dispute,
             reversal,
             verifier,
+            grant,
             others_checkout,
             others_charge,
             webhook,
@@ -163,6 +167,7 @@ impl World {
             ("{dispute_id}", self.dispute.as_str()),
             ("{webhook_id}", self.webhook.as_str()),
             ("{reversal_id}", self.reversal.as_str()),
+            ("{grant_id}", self.grant.as_str()),
             ("{result_id}", result),
             ("{topup_id}", self.topup.as_str()),
             ("{sku}", "lead"),

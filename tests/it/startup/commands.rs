@@ -123,6 +123,32 @@ async fn check_fails_when_the_ledger_does_not_add_up() {
 }
 
 #[tokio::test]
+async fn a_grant_that_cannot_be_credited_shows_in_the_metrics() {
+    let database = test_database().await;
+    let (running, url) = on_database(&["serve"], &database).serve().await;
+    let signed_up = client().post(format!("{url}/api/v1/accounts")).send().await.unwrap();
+    assert_eq!(signed_up.status(), 201);
+    let metrics = async || {
+        let answer = client().get(format!("{url}/metrics")).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let none = metrics().await;
+    for line in ["bursar_grants_overdue 0", "bursar_grant_oldest_overdue_seconds 0"] {
+        assert!(none.lines().any(|shown| shown == line), "{none}");
+    }
+    let too_much = "insert into credit_grant (slot, book_id, grant_id, amount, priority,
+        effective_at, expires_at, reason, granted_by, granted_at)
+        select slot, book_id, gen_random_uuid(), 9223372036854775807, 50,
+               now() - interval '1 hour', now() + interval '1 hour', 'too much', book_id, now()
+        from book where promo > 0";
+    database.owner.execute(too_much).await.unwrap();
+    let one = metrics().await;
+    assert!(one.lines().any(|shown| shown == "bursar_grants_overdue 1"), "{one}");
+    assert!(one.contains("bursar_grant_oldest_overdue_seconds 36"), "{one}");
+    running.stop("TERM").await;
+}
+
+#[tokio::test]
 async fn a_test_database_is_brought_up_to_date_by_whoever_may() {
     let database = test_database().await;
     let migrated = on_database(&["migrate"], &database).run().await.succeeded();

@@ -1,27 +1,12 @@
 //! Promotional credits that the operator gives, at once and for later.
 
-use std::sync::Arc;
-
-use bursar::accounts::Accounts;
-use bursar::ground::{Clock, Mode, SystemEntropy};
+use bursar::ground::Clock;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::give;
-use crate::api::{Api, Customer, signup_settings};
+use super::{give, granter, whole};
+use crate::api::{Api, Customer};
 use crate::support::postgres::run;
-
-/// What books grants that are due, as in another process of the service.
-fn granter(api: &Api) -> Accounts {
-    let (clock, entropy) = (api.clock.clone(), Arc::new(SystemEntropy));
-    let (pool, engine) = (api.pool.clone(), api.engine.clone());
-    Accounts::new(pool, engine, clock, entropy, Mode::Test, signup_settings(), None)
-}
-
-async fn whole(api: &Api) {
-    let report = api.finance.check().await.unwrap();
-    assert!(report.passed(), "{report}");
-}
 
 #[test]
 fn a_grant_is_credited_once_with_its_terms_and_its_reason() {
@@ -62,7 +47,7 @@ fn a_grant_for_later_is_no_lot_before_and_credited_once_when_its_time_comes() {
         let body = json!({"amount": "5.00", "priority": 0, "effective_at": later.to_rfc3339()});
         let given = give(&api, &customer, "k1", body.clone()).await.json(201);
         assert_eq!(given["lot_id"], Value::Null);
-        assert_eq!(granter(&api).credit_due_grants().await.unwrap(), 0);
+        assert_eq!(granter(&api).step().await.unwrap(), 0);
         let credits = api.credits(&customer).await;
         let facts = ["available", "pending", "posted"].map(|name| &credits[name]);
         assert_eq!(facts, ["25.00", "5.00", "25.00"]);
@@ -75,10 +60,9 @@ fn a_grant_for_later_is_no_lot_before_and_credited_once_when_its_time_comes() {
         api.clock.advance(TimeDelta::days(2) + TimeDelta::minutes(1));
         // Two workers find it at once.
         let (one, other) = (granter(&api), granter(&api));
-        let (one, other) =
-            futures_util::future::join(one.credit_due_grants(), other.credit_due_grants()).await;
+        let (one, other) = futures_util::future::join(one.step(), other.step()).await;
         assert_eq!(one.unwrap() + other.unwrap(), 1);
-        assert_eq!(granter(&api).credit_due_grants().await.unwrap(), 0);
+        assert_eq!(granter(&api).step().await.unwrap(), 0);
         let credits = api.credits(&customer).await;
         let facts = ["available", "pending", "posted"].map(|name| &credits[name]);
         assert_eq!(facts, ["30.00", "0.00", "30.00"]);
@@ -102,7 +86,7 @@ fn a_grant_that_was_due_for_too_long_is_credited_and_expires() {
         let body = json!({"amount": "5.00", "effective_at": from, "expires_at": to});
         give(&api, &customer, "k1", body).await.json(201);
         api.clock.advance(TimeDelta::days(3));
-        assert_eq!(granter(&api).credit_due_grants().await.unwrap(), 1);
+        assert_eq!(granter(&api).step().await.unwrap(), 1);
         let credits = api.credits(&customer).await;
         assert_eq!([&credits["available"], &credits["pending"]], ["25.00", "0.00"]);
         let events = api.get("/api/v1/events", &customer.key).await.json(200);
@@ -113,7 +97,7 @@ fn a_grant_that_was_due_for_too_long_is_credited_and_expires() {
 }
 
 #[test]
-fn a_restored_ledger_waits_until_it_is_confirmed() {
+fn a_restored_ledger_waits_and_what_is_over_by_then_is_not_on_its_way() {
     run(|db| async move {
         let api = Api::start(db).await;
         let customer = api.signup(json!([])).await;
@@ -126,9 +110,12 @@ fn a_restored_ledger_waits_until_it_is_confirmed() {
             .execute(owner)
             .await
             .unwrap();
-        assert_eq!(granter(&api).credit_due_grants().await.unwrap(), 0);
+        assert_eq!(granter(&api).step().await.unwrap(), 0);
         give(&api, &customer, "k2", body).await.problem(503, "ledger_restored");
         assert_eq!(api.credits(&customer).await["pending"], "5.00");
+        api.clock.advance(TimeDelta::days(100));
+        let over = api.credits(&customer).await;
+        assert_eq!((&over["pending"], &over["scheduled"]), (&json!("0.00"), &json!([])));
         sqlx::query(
             "insert into restoration_confirmed
              select restoration_id, now(), 'me', 'operator', 'checked' from restoration",
@@ -136,8 +123,13 @@ fn a_restored_ledger_waits_until_it_is_confirmed() {
         .execute(owner)
         .await
         .unwrap();
-        assert_eq!(granter(&api).credit_due_grants().await.unwrap(), 1);
-        assert_eq!(api.credits(&customer).await["available"], "30.00");
+        assert_eq!(granter(&api).step().await.unwrap(), 1);
+        let credits = api.credits(&customer).await;
+        assert_eq!([&credits["available"], &credits["pending"]], ["0.00", "0.00"]);
+        let history = api.get("/api/v1/credits/history", &customer.key).await.json(200);
+        let moved = ["movement", "amount"].map(|name| &history["data"][0][name]);
+        assert_eq!(moved, ["expiry", "5.00"]);
+        whole(&api).await;
     });
 }
 
@@ -149,10 +141,18 @@ fn what_cannot_be_given_is_refused() {
         let day = |days| (api.clock.now() + TimeDelta::days(days)).to_rfc3339();
         for (body, field) in [
             (json!({"amount": "0.00"}), "amount"),
+            (json!({"amount": "1000000.000001"}), "amount"),
             (json!({"amount": "1.00", "priority": 101}), "priority"),
             (json!({"amount": "1.00", "priority": -1}), "priority"),
             (json!({"amount": "1.00", "expires_at": day(-1)}), "expires_at"),
             (json!({"amount": "1.00", "effective_at": day(2), "expires_at": day(1)}), "expires_at"),
+            // The year 10000 in UTC: as it is written, and after the usual life.
+            (
+                json!({"amount": "1.00", "effective_at": "9999-12-31T23:30:00-01:00"}),
+                "effective_at",
+            ),
+            (json!({"amount": "1.00", "effective_at": "9999-12-01T00:00:00Z"}), "expires_at"),
+            (json!({"amount": "1.00", "expires_at": "9999-12-31T23:30:00-01:00"}), "expires_at"),
         ] {
             let refused = give(&api, &customer, "odd", body).await;
             assert_eq!(refused.problem(422, "validation_failed")["field"], field);
@@ -171,7 +171,9 @@ fn what_cannot_be_given_is_refused() {
         let refused = give(&api, &customer, "one-more", later).await;
         assert_eq!(refused.problem(409, "too_many_grants_waiting")["max"], 100);
         assert_eq!(api.credits(&customer).await["pending"], "1.00");
-        give(&api, &customer, "at-once", json!({"amount": "1.00"})).await.json(201);
+        let last = json!({"amount": "1000000.00", "expires_at": "9999-12-31T23:59:59Z"});
+        let given = give(&api, &customer, "at-once", last).await.json(201);
+        assert_eq!(given["expires_at"], "9999-12-31T23:59:59Z");
         whole(&api).await;
     });
 }

@@ -1,13 +1,18 @@
 //! What an account has, and what is on its way to it.
 
+mod cancel;
 mod grants;
+mod overdue;
 
-use bursar::ground::{BookId, Clock};
+use std::sync::Arc;
+
+use bursar::accounts::{Accounts, Granter};
+use bursar::ground::{BookId, Clock, Mode, SystemEntropy};
 use bursar::ledger;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{Answer, Api, Customer, dollars};
+use super::{Answer, Api, Customer, dollars, signup_settings};
 use crate::support::postgres::run;
 
 /// Gives credits as the operator does.
@@ -15,6 +20,18 @@ async fn give(api: &Api, customer: &Customer, once: &str, mut terms: Value) -> A
     terms["account_id"] = json!(customer.account);
     terms["reason"] = json!("goodwill: late delivery");
     api.post_once("/api/v1/admin/grants", &api.operator, once, terms).await
+}
+
+/// What books grants that are due, as in another process of the service.
+fn granter(api: &Api) -> Granter {
+    let (clock, entropy) = (api.clock.clone(), Arc::new(SystemEntropy));
+    let (pool, engine) = (api.pool.clone(), api.engine.clone());
+    Accounts::new(pool, engine, clock, entropy, Mode::Test, signup_settings(), None).granter()
+}
+
+async fn whole(api: &Api) {
+    let report = api.finance.check().await.unwrap();
+    assert!(report.passed(), "{report}");
 }
 
 fn facts(credits: &Value, names: &[&str]) -> Vec<String> {
@@ -59,6 +76,55 @@ fn each_lot_says_what_open_checkouts_hold_of_it() {
             .json(200);
         assert_eq!(lots(&api, &customer).await, [pair("2.00", "0.00"), pair("25.00", "0.00")]);
         assert_eq!(api.credits(&customer).await["posted"], "27.00");
+    });
+}
+
+/// Checkouts of the customer that are over, with so many items, later than all that there are.
+async fn fill(api: &Api, customer: &Customer, checkouts: i32, items: i32) {
+    let account: BookId = customer.account.parse().unwrap();
+    for statement in [
+        "insert into checkout (slot, book_id, checkout_id, key_id, max_total, total, created_at)
+         select $1, $2, ('ffffffff-ffff-7fff-bfff-' || lpad(to_hex(n), 12, '0'))::uuid,
+                gen_random_uuid(), 1, 1, now() from generate_series(1, $3) n where $4 > 0",
+        "insert into checkout_item (slot, book_id, checkout_id, item, hold_id, sku, sku_version,
+           quantity, unit_price, settled, deliver_by, verification_deadline_s, dispute_window_s,
+           dispute_decision_s, closed)
+         select $1, $2, ('ffffffff-ffff-7fff-bfff-' || lpad(to_hex(n), 12, '0'))::uuid, i,
+                gen_random_uuid(), 'lead', 1, 1, 1, 1, now(), 1, 1, 1, true
+         from generate_series(1, $3) n cross join generate_series(1, $4) i",
+    ] {
+        let insert = sqlx::query(statement).bind(account.slot().sql()).bind(account.0);
+        insert.bind(checkouts).bind(items).execute(&api.database.owner).await.unwrap();
+    }
+}
+
+async fn held(api: &Api, customer: &Customer) -> [Value; 3] {
+    let credits = api.credits(customer).await;
+    let page = api.get("/api/v1/credits/lots", &customer.key).await.json(200);
+    [&credits["promotional_held"], &credits["lots"][0]["held"], &page["data"][0]["held"]]
+        .map(Value::clone)
+}
+
+#[test]
+fn what_is_held_of_a_lot_is_looked_up_in_a_bounded_number_of_items() {
+    run(|db| async move {
+        let api = Api::start(db).await;
+        api.list("lead", "1.00").await;
+        let known = [json!("1.00"), json!("1.00"), json!("1.00")];
+        let unknown = [json!("1.00"), Value::Null, Value::Null];
+        for (checkouts, items, expected) in
+            [(299, 1, &known), (300, 1, &unknown), (1, 999, &known), (1, 1000, &unknown)]
+        {
+            let customer = api.signup(json!([])).await;
+            let lead = json!([{"sku": "lead", "quantity": 1}]);
+            let id = api.checkout(&customer, "c1", lead).await;
+            fill(&api, &customer, checkouts, items).await;
+            assert_eq!(&held(&api, &customer).await, expected, "{checkouts} of {items} items");
+            api.post_once(&format!("/api/v1/checkouts/{id}/cancel"), &customer.key, "x", json!({}))
+                .await
+                .json(200);
+            assert_eq!(held(&api, &customer).await, ["0.00", "0.00", "0.00"]);
+        }
     });
 }
 
