@@ -71,8 +71,12 @@ impl Command for Judge {
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let at = desk.book.now();
-        let Ruling { verifier, name, accepted, reason, checks } = &self.ruling;
-        let event = ResultEvent::Verdict { accepted: *accepted, at };
+        let Ruling { verifier, name, criteria_version, accepted, reason, checks } = &self.ruling;
+        let Target { account, checkout, item, .. } = self.target;
+        let sold_under =
+            desk.annexes.of::<CheckoutRows>().item(account, checkout, item)?.sku_version;
+        let other_than = criteria_version.filter(|by| *by != sold_under).map(|_| sold_under);
+        let event = ResultEvent::Verdict { accepted: *accepted, other_than, at };
         let mut data = json!({
             "verifier": verifier,
             "accepted": accepted,
