@@ -19,21 +19,25 @@ pub struct Target {
     result_id: String,
     item: i16,
     hold: HoldId,
+    /// Whether a verifier was to be asked about it.
+    asked: bool,
 }
 
 impl Target {
     pub fn new(account: BookId, checkout: CheckoutId, result_id: &str, of: &KnownResult) -> Self {
-        Self::of(account, checkout, result_id, of.item, of.hold)
+        Self { asked: of.asked, ..Self::fresh(account, checkout, result_id, of.item, of.hold) }
     }
 
-    pub(super) fn of(
+    /// A result that is judged in the batch that it is submitted in.
+
+    pub(super) fn fresh(
         account: BookId,
         checkout: CheckoutId,
         result_id: &str,
         item: i16,
         hold: HoldId,
     ) -> Self {
-        Self { account, checkout, result_id: result_id.to_owned(), item, hold }
+        Self { account, checkout, result_id: result_id.to_owned(), item, hold, asked: false }
     }
 
     fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
@@ -179,7 +183,7 @@ pub(super) fn settle(
     let recorded = verdict.clone();
     rows.decide(
         &target.key(),
-        Decided { state, accepted: captured, verdict, at, charge, release },
+        Decided { state, accepted: captured, verdict, at, charge, release, asked: target.asked },
     )?;
     rows.change_item(target.account, target.checkout, target.item, |item| {
         item.settled = item.settled.saturating_add(facts.quantity);
