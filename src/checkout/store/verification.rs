@@ -29,7 +29,8 @@ pub(in crate::checkout) enum Due {
     Nothing,
 }
 
-/// How many results that nobody is to be asked about any more are looked for at once.
+/// How many results that are due are looked through at once for those that nobody is to be asked about
+/// any more.
 const CLOSE_MAX: i64 = 1000;
 
 /// A result that this process asks about until its lease ends.
