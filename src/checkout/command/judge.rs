@@ -29,7 +29,6 @@ impl Target {
     }
 
     /// A result that is judged in the batch that it is submitted in.
-
     pub(super) fn fresh(
         account: BookId,
         checkout: CheckoutId,
