@@ -174,12 +174,14 @@ create table verification (
   queued_at   timestamptz not null,
   attempts    integer     not null default 0 check (attempts >= 0),
   -- Calls whose verdict the ledger did not take: they do not count against the verifier.
-  waived      integer     not null default 0,
+  waived      integer     not null default 0 check (waived >= 0),
+  -- Calls that were begun before the verifier was given a new secret: they do not count either.
+  forgiven    integer     not null default 0 check (forgiven >= 0),
   next_at     timestamptz,  -- null when there is nothing more to ask
   -- The verification deadline of a result that nobody will be asked about any more though it is open.
   given_up_until timestamptz,
   primary key (slot, book_id, checkout_id, result_id),
-  constraint verification_waived_within_attempts check (waived between 0 and attempts),
+  constraint verification_not_counted_within_attempts check (waived + forgiven <= attempts),
   constraint verification_given_up_ends check (given_up_until is null or next_at is null)
 ) with (fillfactor = 70);
 create index verification_due on verification (verifier_id, next_at) where next_at is not null;
@@ -189,10 +191,11 @@ create index verification_given_up on verification (given_up_until)
 grant select on verification to bursar_service;
 grant insert (slot, book_id, checkout_id, result_id, verifier_id, queued_at, next_at)
   on verification to bursar_service;
-grant update (attempts, waived, next_at, given_up_until) on verification to bursar_service;
+grant update (attempts, waived, forgiven, next_at, given_up_until) on verification to bursar_service;
 
 -- Every call, as the result's trail has it. One that never ended was cut off with its process. A result
--- has at most twice as many as BURSAR_VERIFIER_ATTEMPTS says: so many that count, and as many waived.
+-- has at most twice as many as BURSAR_VERIFIER_ATTEMPTS says, so many that count and as many waived, and
+-- as many again for each new secret that the verifier is given meanwhile.
 -- They prove how a verdict came about and are kept as long as their result; nothing prunes them.
 create table verification_call (
   slot        smallint    not null,

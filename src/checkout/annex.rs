@@ -63,6 +63,8 @@ pub(super) struct Decided {
     pub(super) charge: Option<ChargeId>,
     /// By which the part that was not accepted went back.
     pub(super) release: Option<TransactionId>,
+    /// Whether a verifier was to be asked about it.
+    pub(super) asked: bool,
 }
 
 /// A charge of this batch.

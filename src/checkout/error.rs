@@ -30,6 +30,8 @@ pub enum CheckoutRefusal {
     VerificationDeadlinePassed { deadline: DateTime<Utc> },
     #[error("a verdict cannot accept {accepted} of {quantity} units")]
     AcceptedQuantityExceeded { accepted: i64, quantity: i64 },
+    #[error("the item was sold under version {criteria_version} of its criteria")]
+    CriteriaVersionMismatch { criteria_version: i32 },
     #[error("nothing of the checkout is left to cancel")]
     CheckoutNotCancelable,
     #[error("the dispute window ended at {final_at}{}", but_for(dispute_id.as_ref()))]
@@ -104,8 +106,6 @@ pub enum CheckoutError {
     EvidenceTooLong { position: usize },
     #[error("the criteria of a SKU that is sold cannot be used")]
     ListedCriteria(#[source] SchemaFault),
-    #[error("the item was sold under version {version} of its criteria")]
-    OtherCriteria { version: i32 },
     #[error("there is no such result")]
     ResultUnknown,
     #[error("there is no such charge")]

@@ -203,10 +203,6 @@ impl Checkouts {
         let known = store::result_item(&self.pool, account, checkout, result_id).await?;
         let known = known.ok_or(CheckoutError::ResultUnknown)?;
         verdict.by.check_serves(&known.sku)?;
-        let version = known.sku_version;
-        if verdict.criteria_version.is_some_and(|judged_by| judged_by != version) {
-            return Err(CheckoutError::OtherCriteria { version });
-        }
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
         let command = command::Judge { target, identity, ruling: verdict.into(), charge };

@@ -44,8 +44,9 @@ pub struct ResultFacts {
 /// What can happen to a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultEvent {
-    /// A verdict accepts so many units, none meaning that it was rejected.
-    Verdict { accepted: i64, at: DateTime<Utc> },
+    /// A verdict accepts so many units, none meaning that it was rejected. If it judged by other criteria
+    /// than those that the item was sold under, `other_than` is the version of the latter.
+    Verdict { accepted: i64, other_than: Option<i32>, at: DateTime<Utc> },
     /// The verification deadline is enforced.
     Deadline { at: DateTime<Utc> },
 }
@@ -69,6 +70,10 @@ impl ResultFacts {
             (ResultState::Verifying, ResultEvent::Verdict { at, .. }) if at >= self.verify_by => {
                 let deadline = self.verify_by;
                 ResultStep::Refuse(CheckoutRefusal::VerificationDeadlinePassed { deadline })
+            }
+            (ResultState::Verifying, ResultEvent::Verdict { other_than: Some(version), .. }) => {
+                let criteria_version = version;
+                ResultStep::Refuse(CheckoutRefusal::CriteriaVersionMismatch { criteria_version })
             }
             (ResultState::Verifying, ResultEvent::Verdict { accepted, .. })
                 if accepted < 0 || accepted > self.quantity =>
@@ -111,15 +116,18 @@ mod tests {
         #[test]
         fn a_result_settles_once_and_whole(
             quantity in 1_i64..1000,
-            events in prop::collection::vec((any::<bool>(), -5_i64..1010, 0_i64..200), 1..20),
+            events in prop::collection::vec(
+                (any::<bool>(), -5_i64..1010, prop::option::of(Just(1)), 0_i64..200),
+                1..20,
+            ),
         ) {
             let verify_by = at(100);
             let mut facts = ResultFacts { state: ResultState::Verifying, quantity, verify_by };
             let mut settled = 0;
-            for (verdict, accepted, time) in events {
+            for (verdict, accepted, other_than, time) in events {
                 let at = at(time);
                 let event = if verdict {
-                    ResultEvent::Verdict { accepted, at }
+                    ResultEvent::Verdict { accepted, other_than, at }
                 } else {
                     ResultEvent::Deadline { at }
                 };
@@ -129,6 +137,7 @@ mod tests {
                     prop_assert!(captured >= 0 && released >= 0);
                     prop_assert_eq!(state == ResultState::Captured, captured > 0);
                     prop_assert!(captured == 0 || at < verify_by, "captured only before the deadline");
+                    prop_assert!(!verdict || other_than.is_none(), "judged by its own criteria only");
                     facts.state = state;
                 }
             }

@@ -193,7 +193,7 @@ async fn verifiers_standing(verifiers: &Verifiers) -> Option<Vec<Gauge>> {
     Some(vec![
         gauge(
             "bursar_verifications_pending",
-            "Results that a verifier is to be asked about, for the first time or again",
+            "Open results that a verifier is to be asked about, for the first time or again",
             standing.pending,
         ),
         gauge(
@@ -203,7 +203,7 @@ async fn verifiers_standing(verifiers: &Verifiers) -> Option<Vec<Gauge>> {
         ),
         gauge(
             "bursar_verifiers_resting",
-            "Verifiers that failed so often that they are given a rest, and have not answered since",
+            "Verifiers with such results that failed too often and have not answered since",
             standing.resting,
         ),
         gauge(

@@ -163,7 +163,7 @@ codes! {
     CriteriaVersionMismatch: "criteria_version_mismatch", 409, false, "read_results",
         "/api/v1/results",
         "The verdict is about other criteria",
-        "Read the result with its criteria at url and judge it by those.";
+        "Read the result with its criteria at url and judge it by those, with a new Idempotency-Key.";
     AlreadyDecided: "already_decided", 409, false, "read_checkout", "",
         "The result has its verdict already",
         "Read the checkout for the verdict that stands.";

@@ -79,9 +79,6 @@ impl From<CheckoutError> for Problem {
             CheckoutError::EvidenceTooLong { position } => {
                 say(Code::ValidationFailed).field(format!("results[{position}].evidence"))
             }
-            CheckoutError::OtherCriteria { version } => say(Code::CriteriaVersionMismatch)
-                .field("criteria_version")
-                .with("criteria_version", *version),
             CheckoutError::CheckoutUnknown
             | CheckoutError::ResultUnknown
             | CheckoutError::ChargeUnknown

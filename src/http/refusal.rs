@@ -131,6 +131,11 @@ fn checkout(refusal: &CheckoutRefusal) -> Problem {
                 .with("accepted", *accepted)
                 .with("quantity", *quantity)
         }
+        CheckoutRefusal::CriteriaVersionMismatch { criteria_version } => {
+            say(Code::CriteriaVersionMismatch)
+                .field("criteria_version")
+                .with("criteria_version", *criteria_version)
+        }
         CheckoutRefusal::CheckoutNotCancelable => say(Code::CheckoutNotCancelable),
         CheckoutRefusal::ChargeFinal { final_at, dispute_id } => {
             let problem = say(Code::ChargeFinal).with("final_at", instant(final_at));

@@ -28,7 +28,7 @@ pub struct VerifierRequest {
 pub struct VerifierAnswer {
     #[serde(flatten)]
     pub verifier: checkout::Verifier,
-    /// The secret that signs what it is asked. It is shown this once.
+    /// The secret that signs what it is asked, from now on. It is shown this once.
     #[schema(example = "whsec_…")]
     pub secret: String,
 }
@@ -37,9 +37,15 @@ pub struct VerifierAnswer {
 ///
 /// SKUs with the verification `http` name it: it is then sent every result of theirs that meets the
 /// schema, signed as Standard Webhooks has it, until it answers with a verdict or the verification
-/// deadline passes. A URL that is registered already gets a new secret; the one before it signs too for
-/// 24 hours, and while it does, another new secret takes the place of the new one only. What waits for
-/// the verifier is asked at once. The secret is shown this once.
+/// deadline passes. The secret is shown this once.
+///
+/// A URL that is registered already gets a new secret. The one before it signs too until
+/// `previous_secret_until`, for 24 hours. While it does, it stays: registered once more in that time, the
+/// newest secret and that oldest one sign, and the one between them signs no more from then on. So a
+/// registration can be repeated when its answer was lost; who wants to change a secret that is in use
+/// waits until `previous_secret_until` is over. What waits for the verifier, and open results that it is
+/// not asked about any more, are asked about at once and with as many calls as at first, up to 10000 of
+/// each; the others wait for their own time, or for a verdict by hand.
 #[utoipa::path(
     tag = "admin",
     security(("api_key" = [])),

@@ -19,21 +19,24 @@ pub struct Target {
     result_id: String,
     item: i16,
     hold: HoldId,
+    /// Whether a verifier was to be asked about it.
+    asked: bool,
 }
 
 impl Target {
     pub fn new(account: BookId, checkout: CheckoutId, result_id: &str, of: &KnownResult) -> Self {
-        Self::of(account, checkout, result_id, of.item, of.hold)
+        Self { asked: of.asked, ..Self::fresh(account, checkout, result_id, of.item, of.hold) }
     }
 
-    pub(super) fn of(
+    /// A result that is judged in the batch that it is submitted in.
+    pub(super) fn fresh(
         account: BookId,
         checkout: CheckoutId,
         result_id: &str,
         item: i16,
         hold: HoldId,
     ) -> Self {
-        Self { account, checkout, result_id: result_id.to_owned(), item, hold }
+        Self { account, checkout, result_id: result_id.to_owned(), item, hold, asked: false }
     }
 
     fn want(&self, wants: &mut Wants, annexes: &mut Annexes) {
@@ -71,8 +74,12 @@ impl Command for Judge {
 
     fn decide(&self, desk: &mut Desk<'_>) -> Result<Decision, Fault> {
         let at = desk.book.now();
-        let Ruling { verifier, name, accepted, reason, checks } = &self.ruling;
-        let event = ResultEvent::Verdict { accepted: *accepted, at };
+        let Ruling { verifier, name, criteria_version, accepted, reason, checks } = &self.ruling;
+        let Target { account, checkout, item, .. } = self.target;
+        let sold_under =
+            desk.annexes.of::<CheckoutRows>().item(account, checkout, item)?.sku_version;
+        let other_than = criteria_version.filter(|by| *by != sold_under).map(|_| sold_under);
+        let event = ResultEvent::Verdict { accepted: *accepted, other_than, at };
         let mut data = json!({
             "verifier": verifier,
             "accepted": accepted,
@@ -175,7 +182,7 @@ pub(super) fn settle(
     let recorded = verdict.clone();
     rows.decide(
         &target.key(),
-        Decided { state, accepted: captured, verdict, at, charge, release },
+        Decided { state, accepted: captured, verdict, at, charge, release, asked: target.asked },
     )?;
     rows.change_item(target.account, target.checkout, target.item, |item| {
         item.settled = item.settled.saturating_add(facts.quantity);

@@ -94,6 +94,8 @@ pub struct Ruling {
     pub(in crate::checkout) verifier: String,
     /// What the verifier that was called says it is.
     pub(in crate::checkout) name: Option<String>,
+    /// The version of the criteria that it judged by, if it says so.
+    pub(in crate::checkout) criteria_version: Option<i32>,
     pub(in crate::checkout) accepted: i64,
     pub(in crate::checkout) reason: Option<String>,
     pub(in crate::checkout) checks: Vec<Check>,
@@ -101,8 +103,9 @@ pub struct Ruling {
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        let Verdict { by, accepted, reason, checks, criteria_version: _ } = verdict;
-        Self { verifier: by.key.to_string(), name: None, accepted, reason, checks }
+        let Verdict { by, criteria_version, accepted, reason, checks } = verdict;
+        let verifier = by.key.to_string();
+        Self { verifier, name: None, criteria_version, accepted, reason, checks }
     }
 }
 

@@ -127,8 +127,8 @@ impl SubmitResults {
             "decided_at": at,
         });
         let Delivery { result_id, item, hold, .. } = delivery;
-        let target = Target::of(self.account, self.checkout, result_id, *item, *hold);
-        let event = ResultEvent::Verdict { accepted: 0, at };
+        let target = Target::fresh(self.account, self.checkout, result_id, *item, *hold);
+        let event = ResultEvent::Verdict { accepted: 0, other_than: None, at };
         match settle(desk, &target, event, data, None)? {
             Settled::Done(verdict, data) => {
                 view.status = verdict.status;

@@ -159,6 +159,9 @@ pub(in crate::checkout) async fn write(
     if !rows.decided.is_empty() {
         decide_results(tx, rows).await?;
     }
+    if rows.decided.iter().any(|(_, decided)| decided.asked) {
+        verification::decided(tx, rows).await?;
+    }
     charges::write(tx, rows).await
 }
 

@@ -92,6 +92,8 @@ pub struct KnownResult {
     pub hold: HoldId,
     pub sku: String,
     pub sku_version: i32,
+    /// Whether a verifier is, or was, to be asked about it.
+    pub asked: bool,
 }
 
 pub(super) async fn result_item(
@@ -101,11 +103,14 @@ pub(super) async fn result_item(
     result_id: &str,
 ) -> Result<Option<KnownResult>, sqlx::Error> {
     let row = sqlx::query!(
-        "select i.item, i.hold_id, i.sku, i.sku_version
-         from result r
-         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-                             and i.checkout_id = r.checkout_id and i.item = r.item
-         where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3 and r.result_id = $4",
+        r#"select i.item, i.hold_id, i.sku, i.sku_version,
+             exists (select from verification q where q.slot = r.slot and q.book_id = r.book_id
+                                             and q.checkout_id = r.checkout_id
+                                             and q.result_id = r.result_id) as "asked!"
+           from result r
+           join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
+                               and i.checkout_id = r.checkout_id and i.item = r.item
+           where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3 and r.result_id = $4"#,
         account.slot().sql(),
         account.0,
         checkout.0,
@@ -118,6 +123,7 @@ pub(super) async fn result_item(
         hold: HoldId(row.hold_id),
         sku: row.sku,
         sku_version: row.sku_version,
+        asked: row.asked,
     }))
 }
 
@@ -265,11 +271,14 @@ pub(super) async fn due_results(
     limit: i64,
 ) -> Result<Vec<DueResult>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku, i.sku_version
-         from (select slot, book_id, checkout_id, result_id, item from result
-               where state = 'verifying' and verify_by <= $1 order by verify_by limit $2) r
-         join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-                             and i.checkout_id = r.checkout_id and i.item = r.item",
+        r#"select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku, i.sku_version,
+             exists (select from verification q where q.slot = r.slot and q.book_id = r.book_id
+                                             and q.checkout_id = r.checkout_id
+                                             and q.result_id = r.result_id) as "asked!"
+           from (select slot, book_id, checkout_id, result_id, item from result
+                 where state = 'verifying' and verify_by <= $1 order by verify_by limit $2) r
+           join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
+                               and i.checkout_id = r.checkout_id and i.item = r.item"#,
         at,
         limit
     )
@@ -284,6 +293,7 @@ pub(super) async fn due_results(
             hold: HoldId(row.hold_id),
             sku: row.sku,
             sku_version: row.sku_version,
+            asked: row.asked,
         },
     });
     Ok(rows.collect())

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::checkout::Verifier;
 use crate::ground::VerifierId;
 
-/// How many results of one verifier are asked about at once again; the others have their own time.
+/// How many results that wait, and how many that were given up, a new secret makes due at once. The
+/// others wait for their own time, or for a verdict by hand.
 const RECALL_MAX: i64 = 10_000;
 
 /// The secrets of a verifier as they are kept: the present one, and the one before it with the time
@@ -27,11 +28,12 @@ pub(super) struct Standing {
 /// What waits for verdicts of verifiers that are called, each counted only so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifierStanding {
-    /// Results that a verifier is to be asked about.
+    /// Open results that a verifier is to be asked about.
     pub pending: i64,
     /// For how long the oldest of them has waited, in seconds.
     pub oldest_pending_s: i64,
-    /// Verifiers that failed so often that they are given a rest, and have not answered since.
+    /// Verifiers with such results that failed so often that they are given a rest, and have not answered
+    /// since.
     pub resting: i64,
     /// Open results that nobody is asked about any more.
     pub given_up: i64,
@@ -125,8 +127,8 @@ pub(in crate::checkout) async fn insert(
 
 /// Puts a new secret into the place of the present one, which signs too until a time. While an older
 /// one still does, that one stays: whoever asks again because the answer was lost knows only that one.
-/// What does not open is not kept. The new one may be what was wrong, so that the verifier is called at
-/// once, and asked again what it was to be asked later.
+/// What does not open is not kept. The old one may be what was wrong, so that the verifier is called at
+/// once, and asked again what it was to be asked later or not at all.
 pub(in crate::checkout) async fn rotate(
     pool: &PgPool,
     id: VerifierId,
@@ -164,7 +166,8 @@ pub(in crate::checkout) async fn rotate(
     Ok(row.map(Verifier::from))
 }
 
-/// Has a verifier asked at once about what waits for another call, as far as none is under way.
+/// Has a verifier asked at once about what waits for another call and what was given up, with as many
+/// calls as if there had been none. One that is under way is only forgiven: its end sees that.
 async fn recall(
     tx: &mut PgConnection,
     id: VerifierId,
@@ -172,16 +175,23 @@ async fn recall(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "with waiting as (
-           select q.slot, q.book_id, q.checkout_id, q.result_id from verification q
-           where q.verifier_id = $1 and q.next_at > $2
-             and not exists (select from verification_call c
-                             where c.slot = q.slot and c.book_id = q.book_id
-                               and c.checkout_id = q.checkout_id and c.result_id = q.result_id
-                               and c.attempt = q.attempts and c.ended_at is null)
-           order by q.next_at limit $3 for no key update skip locked)
-         update verification q set next_at = $2 from waiting w
+           (select slot, book_id, checkout_id, result_id from verification
+            where verifier_id = $1 and next_at > $2 order by next_at limit $3)
+           union all
+           (select slot, book_id, checkout_id, result_id from verification
+            where verifier_id = $1 and given_up_until > $2 order by given_up_until limit $3))
+         update verification q
+         set forgiven = q.attempts, waived = 0, given_up_until = null,
+           next_at = case
+             when q.next_at is not null
+              and exists (select from verification_call c
+                          where c.slot = q.slot and c.book_id = q.book_id
+                            and c.checkout_id = q.checkout_id and c.result_id = q.result_id
+                            and c.attempt = q.attempts and c.ended_at is null)
+             then q.next_at else $2 end
+         from waiting w
          where q.slot = w.slot and q.book_id = w.book_id and q.checkout_id = w.checkout_id
-           and q.result_id = w.result_id and q.next_at is not null",
+           and q.result_id = w.result_id and (q.next_at > $2 or q.given_up_until > $2)",
         id.0,
         at,
         RECALL_MAX
@@ -284,13 +294,26 @@ pub(in crate::checkout) async fn standing(
         VerifierStanding,
         r#"select
              (select count(*) from (
-                select from verification where next_at is not null limit $2) p) as "pending!",
+                select from verification q
+                join result r on r.slot = q.slot and r.book_id = q.book_id
+                             and r.checkout_id = q.checkout_id and r.result_id = q.result_id
+                where q.next_at is not null and r.state = 'verifying' limit $2) p) as "pending!",
              coalesce((
-               select extract(epoch from $1::timestamptz - queued_at)::bigint
-               from verification where next_at is not null order by queued_at limit 1), 0)
-               as "oldest_pending_s!",
+               select extract(epoch from $1::timestamptz - q.queued_at)::bigint
+               from verification q
+               join result r on r.slot = q.slot and r.book_id = q.book_id
+                            and r.checkout_id = q.checkout_id and r.result_id = q.result_id
+               where q.next_at is not null and r.state = 'verifying'
+               order by q.queued_at limit 1), 0) as "oldest_pending_s!",
              (select count(*) from (
-                select from verifier where rest_until is not null limit $2) r) as "resting!",
+                select from verifier v
+                where v.rest_until is not null and exists (
+                  select from verification q
+                  join result r on r.slot = q.slot and r.book_id = q.book_id
+                               and r.checkout_id = q.checkout_id and r.result_id = q.result_id
+                  where q.verifier_id = v.verifier_id and q.next_at is not null
+                    and r.state = 'verifying')
+                limit $2) v) as "resting!",
              (select count(*) from (
                 select from verification q
                 join result r on r.slot = q.slot and r.book_id = q.book_id

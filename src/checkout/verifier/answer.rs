@@ -82,6 +82,7 @@ pub(super) fn parse(
     Ok(Ruling {
         verifier: verifier.to_string(),
         name: prose(answer.verifier, NAME_MAX)?,
+        criteria_version: Some(criteria_version),
         accepted: answer.accepted_quantity,
         reason: prose(answer.reason, PROSE_MAX)?,
         checks: answer.checks.into_iter().map(check).collect::<Result<_, _>>()?,

@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::checkout::command::{Judge, Ruling, Target};
-use crate::checkout::store::verification::{self, Claimed, Ended, Lease, Round};
+use crate::checkout::store::verification::{self, Claimed, Due, Ended, Lease, Round};
 use crate::checkout::store::verifiers::{self, Sealed};
 use crate::checkout::{CheckoutError, VerifierSettings, Verifiers};
 use crate::ground::{ChargeId, SecretCipher, VerifierId};
-use crate::ledger::{CommandIdentity, is_restored};
+use crate::ledger::{CommandIdentity, SubmitError, is_restored};
 use crate::outbound::{SigningSecret, later, signed_headers};
 
 use super::answer::{self, Nonsense};
@@ -43,13 +43,16 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Why a verdict was not carried out, as the trail has it.
 const TOO_LATE: &str = "it came when the result had been decided or its deadline had passed";
 const NOT_TAKEN: &str = "the ledger did not take it";
+const IN_DOUBT: &str = "it is not known whether the ledger took it";
 
 /// What came of a call.
 enum Came {
     Decided,
     TooLate,
-    /// There is a verdict, and the ledger could not be told.
+    /// There is a verdict, and the ledger did not take it.
     NotTaken,
+    /// There is a verdict, and the ledger did not say in time what became of it.
+    InDoubt,
     /// There is no verdict, and why.
     Unknown(String),
 }
@@ -134,8 +137,10 @@ impl Asker {
                 let previous = kept.previous.as_ref();
                 SigningSecret::open_all(cipher, verifier.0, &kept.present, previous, at)
             };
-            let Some(round) = verification::claim(pool, verifier, lease, open).await? else {
-                break;
+            let round = match verification::claim(pool, verifier, lease, open).await? {
+                Due::Ask(round) => round,
+                Due::Closed => continue,
+                Due::Nothing => break,
             };
             let asked = round.claimed.iter().map(|claimed| self.ask(&round, claimed));
             join_all(asked).await.into_iter().collect::<Result<(), _>>()?;
@@ -153,16 +158,16 @@ impl Asker {
             Err(fault) => Came::Unknown(fault),
         };
         let at = self.verifiers.clock.now();
-        let waived = matches!(came, Came::NotTaken);
+        let waived = matches!(came, Came::NotTaken | Came::InDoubt);
         let (open, fault) = match came {
             Came::Decided => (false, None),
             Came::TooLate => (false, Some(TOO_LATE.to_owned())),
             Came::NotTaken => (true, Some(NOT_TAKEN.to_owned())),
+            Came::InDoubt => (true, Some(IN_DOUBT.to_owned())),
             Came::Unknown(fault) => (true, Some(fault)),
         };
         let again_at = if open { self.again_at(at, claimed, waived) } else { None };
-        let given_up = open && again_at.is_none();
-        let ended = Ended { at, status, fault: fault.as_deref(), again_at, waived, given_up };
+        let ended = Ended { at, status, fault: fault.as_deref(), open, again_at, waived };
         verification::end(&self.verifiers.pool, claimed, &ended).await?;
         Ok(noted?)
     }
@@ -187,7 +192,8 @@ impl Asker {
     ) -> Option<DateTime<Utc>> {
         let VerifierSettings { backoff, attempts_max, .. } = self.settings;
         let not_counted = claimed.waived.saturating_add(waived.into());
-        let counted = claimed.attempt.saturating_sub(not_counted.min(attempts_max));
+        let since = claimed.attempt.saturating_sub(claimed.forgiven);
+        let counted = since.saturating_sub(not_counted.min(attempts_max));
         let calls = if waived { not_counted } else { counted };
         let entropy = self.verifiers.entropy.as_ref();
         let again = again_at(backoff, at, claimed.verify_by, calls, entropy);
@@ -204,18 +210,25 @@ impl Asker {
         let charge = ChargeId::mint(entropy, clock.now(), account.slot());
         let target = Target::new(*account, *checkout, result_id, known);
         let command = Arc::new(Judge { target, identity, ruling, charge });
+        let mut doubtful = false;
         let attempts = async {
             for pause in SUBMIT_AGAIN {
+                // Until there is an answer it may be taken, and a later refusal does not undo that.
+                let before = std::mem::replace(&mut doubtful, true);
                 match self.verifiers.engine.submit(command.clone()).await {
-                    Ok(outcome) if outcome.accepted => return Came::Decided,
-                    Ok(_) => return Came::TooLate,
-                    Err(error) => tracing::warn!(%checkout, result_id, %error, "{NOT_TAKEN}"),
+                    Ok(outcome) if outcome.accepted => return Some(Came::Decided),
+                    Ok(_) => return Some(Came::TooLate),
+                    Err(error) => {
+                        doubtful = before || matches!(error, SubmitError::Unavailable);
+                        tracing::warn!(%checkout, result_id, %error, "a verdict has to wait");
+                    }
                 }
                 tokio::time::sleep(pause).await;
             }
-            Came::NotTaken
+            None
         };
-        tokio::time::timeout(CARRY_OUT_WITHIN, attempts).await.unwrap_or(Came::NotTaken)
+        let came = tokio::time::timeout(CARRY_OUT_WITHIN, attempts).await;
+        came.ok().flatten().unwrap_or(if doubtful { Came::InDoubt } else { Came::NotTaken })
     }
 
     /// Calls, and reads what is answered. Anything but a verdict with status 200 is unknown.

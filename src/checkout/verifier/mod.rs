@@ -56,7 +56,8 @@ pub struct Verifier {
     pub url: String,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
-    /// Until when the secret before the last one signs too.
+    /// Until when an older secret signs beside the present one: the one that had been in use when the first
+    /// new one of the last 24 hours was made. Those between the two sign no more.
     pub previous_secret_until: Option<DateTime<Utc>>,
     /// How many calls in a row failed: no answer, or one with status 429 or 5xx.
     pub failures: i32,
@@ -106,8 +107,9 @@ impl Verifiers {
     }
 
     /// Registers the verifier at a URL, or gives the one that is there a new secret, shown this once.
-    /// The one before it signs too for a day, and while it does, another new secret takes the place of
-    /// the new one only.
+    /// The one before it signs too for a day. While it does, it stays, and another new secret puts an end
+    /// to the one in between at once: that a lost answer locks nobody out costs that there can be one
+    /// change a day without a gap.
     pub async fn register(&self, url: &str) -> Result<(Verifier, SigningSecret), CheckoutError> {
         let cipher = self.cipher.as_ref().ok_or(CheckoutError::NoCipher)?;
         let url = self.caller.check(url)?;

@@ -134,5 +134,8 @@ fn a_verdict_by_other_criteria_is_refused() {
         let path = format!("/api/v1/checkouts/{checkout}/results/r/verdict");
         let judged = api.post_once(&path, &api.operator, "again", verdict(1)).await.json(200);
         assert_eq!(judged["captured"], "2.00");
+        // What is decided is decided by whatever criteria.
+        let late = api.post_once(&path, &api.operator, "late", verdict(2)).await;
+        late.problem(409, "already_decided");
     });
 }

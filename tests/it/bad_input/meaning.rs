@@ -83,7 +83,6 @@ pub fn cases(world: &World, operation: &Operation, ask: &Ask) -> Vec<Case> {
                 bad("accepted", json!(1)),
                 bad("rejected", json!(1)),
                 bad("partially_accepted", Value::Null),
-                row(but("criteria_version", json!(7)), "criteria_version_mismatch", "criteria_ver"),
                 other("unknown result", nothing, HIDDEN),
                 other("result of another checkout", elsewhere, HIDDEN),
                 other("not its SKU", with_key("strange verifier"), &["scope_missing"]),

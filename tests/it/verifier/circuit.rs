@@ -97,8 +97,9 @@ fn the_metrics_show_what_waits_and_for_whom() {
         shows([0, 0, 0]).await;
         scene.receiver.always(Reply::Status(500));
         let checkout = scene.deliver(&[1]).await;
-        shows([0, 1, 1]).await;
-        scene.deliver(&[1]).await;
+        // There is nothing to ask, and it does not matter how the verifier is.
+        shows([0, 0, 1]).await;
+        let second = scene.deliver(&[1]).await;
         shows([1, 1, 1]).await;
         let past = "update verification set queued_at = queued_at - interval '1 hour'";
         sqlx::query(past).execute(&db.owner).await.unwrap();
@@ -109,6 +110,48 @@ fn the_metrics_show_what_waits_and_for_whom() {
         let (status, judged) = scene.post(&scene.service.operator, &path, body).await;
         assert_eq!(status, 200, "{judged}");
         shows([1, 1, 0]).await;
+        // What is decided waits for nobody, though its verifier may be away for ever.
+        let path = format!("/api/v1/checkouts/{second}/results/r0/verdict");
+        let body = json!({"verdict": "accepted"});
+        let (status, judged) = scene.post(&scene.service.operator, &path, body).await;
+        assert_eq!(status, 200, "{judged}");
+        let waiting = "select count(*) from verification where next_at is not null";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&db.owner).await.unwrap();
+        assert_eq!(waiting, 0);
+        // A caller that had it in hand may have said when to ask again.
+        let again =
+            "update verification set next_at = now() + interval '1 hour', given_up_until = null";
+        sqlx::query(again).execute(&db.owner).await.unwrap();
+        shows([0, 0, 0]).await;
+    });
+}
+
+/// After an outage there may be many that somebody judged by hand meanwhile. None of them is worth a
+/// probe, or a look of its own.
+#[test]
+fn what_was_settled_meanwhile_keeps_nobody_waiting() {
+    run(|db| async move {
+        let mut settings = QUICK;
+        settings[2].1 = "1000";
+        settings[3].1 = "2";
+        let scene = Scene::with(&db, &settings, 3600).await;
+        scene.receiver.always(Reply::Status(503));
+        let checkout = scene.deliver(&[1; 41]).await;
+        scene.receiver.wait_for(2).await;
+        let body = json!({"verdict": "rejected"});
+        for n in 1..41 {
+            let path = format!("/api/v1/checkouts/{checkout}/results/r{n}/verdict");
+            let (status, judged) = scene.post(&scene.service.operator, &path, body.clone()).await;
+            assert_eq!(status, 200, "{judged}");
+        }
+        // As if callers had had all of them in hand.
+        let again = "update verification set next_at = now() - interval '1 hour'
+                     where result_id <> 'r0'";
+        sqlx::query(again).execute(&db.owner).await.unwrap();
+        scene.receiver.always(Reply::Text(200, verdict(1)));
+        let begun = std::time::Instant::now();
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.10");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     });
 }
 

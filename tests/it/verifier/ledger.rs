@@ -101,3 +101,22 @@ fn a_verdict_that_the_ledger_does_not_take_counts_for_nothing() {
         assert_checks(&db.url(Role::Service));
     });
 }
+
+/// What is still under way may be taken: nobody says that it was not.
+#[test]
+fn a_verdict_whose_fate_is_not_known_is_not_called_refused() {
+    run(|db| async move {
+        let scene = Scene::start(&db).await;
+        scene.receiver.always(Reply::Late(Duration::from_millis(200), verdict(3)));
+        let checkout = scene.deliver(&[3]).await;
+        scene.receiver.wait_for(1).await;
+        let mut lock = db.owner.begin().await.unwrap();
+        sqlx::query("select from book for update").execute(&mut *lock).await.unwrap();
+        let call = ended_call(&scene, &checkout).await;
+        let why = "it is not known whether the ledger took it";
+        assert_eq!((&call["status"], &call["unknown"]), (&json!(200), &json!(why)));
+        lock.rollback().await.unwrap();
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.30");
+        assert_checks(&db.url(Role::Service));
+    });
+}

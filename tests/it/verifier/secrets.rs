@@ -123,3 +123,60 @@ fn registering_again_asks_at_once() {
         assert_eq!(scene.receiver.calls().len(), 2);
     });
 }
+
+/// A verifier that knew another secret answered every call with 401, until there were calls enough.
+#[test]
+fn what_was_given_up_is_asked_again_under_a_new_secret() {
+    run(|db| async move {
+        let settings = [&QUICK[..], &[("BURSAR_VERIFIER_ATTEMPTS", "2")]].concat();
+        let scene = Scene::with(&db, &settings, 3600).await;
+        scene.receiver.always(Reply::Status(401));
+        let checkout = scene.deliver(&[1]).await;
+        let given_up = async || {
+            let open = "select count(*) from verification where given_up_until is null";
+            while sqlx::query_scalar::<_, i64>(open).fetch_one(&db.owner).await.unwrap() > 0 {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        };
+        given_up().await;
+        // The wrong one again, and another time.
+        for calls in [4, 6] {
+            register(&scene.service, &scene.receiver.url).await;
+            scene.receiver.wait_for(calls).await;
+            given_up().await;
+            assert_eq!(scene.receiver.calls().len(), calls);
+        }
+        scene.receiver.next([Reply::Status(401)]);
+        scene.receiver.always(Reply::Text(200, verdict(1)));
+        register(&scene.service, &scene.receiver.url).await;
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.10");
+        let attempts: Vec<i32> =
+            sqlx::query_scalar("select attempt from verification_call order by attempt")
+                .fetch_all(&db.owner)
+                .await
+                .unwrap();
+        assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 8]);
+    });
+}
+
+/// It was signed with the old secret, and its answer says nothing about the new one.
+#[test]
+fn a_call_under_way_at_the_rotation_is_repeated_at_once() {
+    run(|db| async move {
+        let mut settings = QUICK.to_vec();
+        settings[0].1 = "2000";
+        settings[1].1 = "600000";
+        settings.push(("BURSAR_VERIFIER_ATTEMPTS", "1"));
+        let scene = Scene::with(&db, &settings, 3600).await;
+        scene.receiver.next([Reply::Late(Duration::from_millis(700), "unknown secret".to_owned())]);
+        scene.receiver.always(Reply::Text(200, verdict(1)));
+        let checkout = scene.deliver(&[1]).await;
+        scene.receiver.wait_for(1).await;
+        let (_, fresh) = register(&scene.service, &scene.receiver.url).await;
+        assert_eq!(scene.settled(&checkout).await["captured"], "0.10");
+        let calls = scene.receiver.calls();
+        assert_eq!(calls.len(), 2);
+        let fresh = fresh["secret"].as_str().unwrap();
+        assert!(!calls[0].is_signed_with(fresh) && calls[1].is_signed_with(fresh));
+    });
+}
