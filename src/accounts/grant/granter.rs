@@ -22,10 +22,11 @@ pub struct Granter {
     engine: Engine,
     clock: Arc<dyn Clock>,
     /// How far this round has come: the last grant that was taken up.
-    round: Arc<watch::Sender<Option<(DateTime<Utc>, GrantId)>>>,
+    round: Arc<watch::Sender<Option<DueGrant>>>,
 }
 
 /// A grant whose time has come.
+#[derive(Clone, Copy, Debug)]
 pub struct DueGrant {
     pub account: BookId,
     pub grant: GrantId,
@@ -63,8 +64,7 @@ impl Granter {
         for (due, outcome) in due.iter().zip(outcomes) {
             credited = credited.saturating_add(usize::from(was_credited(due.grant, outcome)?));
         }
-        let last = due.last().filter(|_| due.len() == DUE_MAX);
-        self.round.send_replace(last.map(|due| (due.effective_at, due.grant)));
+        self.round.send_replace(due.last().filter(|_| due.len() == DUE_MAX).copied());
         Ok(credited)
     }
 

@@ -235,18 +235,17 @@ pub async fn settle(tx: &mut PgConnection, grant: &Grant) -> Result<(), sqlx::Er
 pub async fn due(
     pool: &PgPool,
     at: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, GrantId)>,
+    after: Option<DueGrant>,
     limit: i64,
 ) -> Result<Vec<DueGrant>, sqlx::Error> {
-    let (effective_at, grant) = after.unzip();
     let rows = sqlx::query!(
         "select book_id, grant_id, effective_at from credit_grant
          where credited_at is null and canceled_at is null and effective_at <= $1
            and (effective_at, grant_id) > (coalesce($2, '-infinity'::timestamptz), $3)
          order by effective_at, grant_id limit $4",
         at,
-        effective_at,
-        grant.map_or(Uuid::nil(), |grant| grant.0),
+        after.map(|after| after.effective_at),
+        after.map_or(Uuid::nil(), |after| after.grant.0),
         limit
     )
     .fetch_all(pool)

@@ -129,6 +129,10 @@ pub async fn held_by_lot(
     account: BookId,
     book: &BookRow,
 ) -> Result<Held, sqlx::Error> {
+    let all = book.held.saturating_add(book.promo_held);
+    if all == 0 {
+        return Ok(Held { by_lot: HashMap::new(), complete: true });
+    }
     let rows = sqlx::query!(
         r#"select c.lot_id as "lot_id!",
                   sum(least(c.upto, h.amount - h.released)
@@ -157,7 +161,7 @@ pub async fn held_by_lot(
     .fetch_all(tx)
     .await?;
     let by_lot: HashMap<_, _> = rows.into_iter().map(|row| (row.lot_id, row.part)).collect();
-    let complete = by_lot.values().sum::<i64>() == book.held.saturating_add(book.promo_held);
+    let complete = by_lot.values().sum::<i64>() == all;
     Ok(Held { by_lot, complete })
 }
 
