@@ -62,7 +62,8 @@ impl Command for Quote {
         if open.count >= OPEN_MAX {
             // Those of this very batch are over no sooner than a new one would be.
             let first = open.first_over_at.map(|over| over.signed_duration_since(self.asked_at));
-            let retry_after_s = first.unwrap_or(self.life).num_seconds().max(1);
+            let rest = first.unwrap_or(self.life).num_seconds();
+            let retry_after_s = rest.saturating_add(1);
             return Ok(Decision::turn_away(&OrderFault::QuotesOpen {
                 max: OPEN_MAX,
                 retry_after_s,

@@ -150,7 +150,9 @@ impl Command for Act {
                 book.reinstate(entropy, origin)?;
             }
             Verb::Grant(amount, expires) => {
-                book.grant(entropy, nil, &terms(*amount, at, *expires))?;
+                let origin = origin(&self.key);
+                book.emit("grant.credited", origin);
+                book.grant(entropy, origin, &terms(*amount, at, *expires))?;
             }
             Verb::Given(terms) => {
                 book.grant(entropy, nil, terms)?;
