@@ -46,14 +46,11 @@ const VARIANTS: [Variant; 3] = [
 
 const OVERDUE_ITEM: &str = "update checkout_item set deliver_by = deliver_by - interval '1 day'
                             where checkout_id = $1 and item = 1";
-const OVERDUE_RESULT: &str = "update result set submitted_at = submitted_at - interval '1 day',
-                                                verify_by = verify_by - interval '1 day'
+const OVERDUE_RESULT: &str = "update result set verify_by = verify_by - interval '1 day'
                               where checkout_id = $1 and state = 'verifying'";
-const OVERDUE_DISPUTE: &str = "update dispute set disputed_at = disputed_at - interval '2 days',
-                                                  decide_by = decide_by - interval '2 days'
+const OVERDUE_DISPUTE: &str = "update dispute set decide_by = decide_by - interval '8 days'
                                where dispute_id = $1";
-const OVER: &str = "update charge set captured_at = captured_at - interval '2 days',
-                                      final_at = final_at - interval '2 days'
+const OVER: &str = "update charge set final_at = final_at - interval '2 days'
                     where charge_id = $1";
 
 /// What the fulfiller, the verifier and the buyer send.
