@@ -189,8 +189,8 @@ variables! {
         "Networks of the proxies whose forwarding header names the client.",
         "a comma list of addresses or networks like 10.0.0.0/8, none of them /0", Unset);
     LANES = open("BURSAR_LANES",
-        "Lanes of the ledger engine, each with a database connection: as many as the database has cores.",
-        "a whole number from 1 to 64", Value("2"));
+        "Lanes of the ledger engine, each with a database connection: one more than the database has cores.",
+        "a whole number from 1 to 64", Value("3"));
     QUEUE = open("BURSAR_QUEUE",
         "Commands that may wait for the engine before callers are told to come back.",
         "a whole number from 1 to 1000000", Value("4096"));
@@ -347,7 +347,7 @@ mod tests {
     fn defaults_of_both_modes_are_said() {
         let text = |name| find(name).unwrap().default_text();
         assert_eq!(text("BURSAR_SIGNUP_GRANT"), "25.00; in live: 0");
-        assert_eq!(text("BURSAR_LANES"), "2");
+        assert_eq!(text("BURSAR_LANES"), "3");
         assert_eq!(text("DATABASE_URL"), "a Postgres of its own; in live: required");
         assert!(find("BURSAR_NOTHING").is_none());
     }
