@@ -1,17 +1,15 @@
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::ground::{Amount, BookId, Clock, Entropy, EventId, SecretCipher, WebhookId};
-use crate::outbound::{Caller, SigningSecret};
+use crate::outbound::{Caller, ROTATION, SigningSecret};
 
 use super::{Event, EventError, Kind, store};
 
-/// How long the old secret signs too after a rotation.
-const ROTATION: TimeDelta = TimeDelta::hours(24);
 /// How many events are looked through for one page of a single type.
 const SEARCH_MAX: i64 = 10_000;
 /// How far deliveries are counted: more than this many is many.

@@ -9,8 +9,10 @@ mod address;
 mod caller;
 mod pause;
 mod signature;
+mod turns;
 
 pub use address::{AddressKind, Reach};
 pub use caller::{CallError, Caller, UrlFault};
 pub use pause::{Backoff, later};
-pub use signature::{SigningSecret, signed_headers};
+pub use signature::{ROTATION, SigningSecret, signed_headers};
+pub use turns::Turns;

@@ -2,12 +2,15 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
 use ring::hmac;
 use uuid::Uuid;
 
 use crate::ground::{CipherError, Entropy, SecretCipher};
+
+/// How long the old secret signs too after a rotation.
+pub const ROTATION: TimeDelta = TimeDelta::hours(24);
 
 /// The secret that signs what is sent to one address.
 #[derive(Clone, PartialEq, Eq)]

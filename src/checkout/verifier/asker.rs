@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::checkout::command::{Judge, Ruling, Target};
@@ -13,7 +12,7 @@ use crate::checkout::store::verifiers::{self, Sealed};
 use crate::checkout::{CheckoutError, VerifierSettings, Verifiers};
 use crate::ground::{ChargeId, SecretCipher, VerifierId};
 use crate::ledger::{CommandIdentity, SubmitError, is_restored};
-use crate::outbound::{SigningSecret, later, signed_headers};
+use crate::outbound::{SigningSecret, Turns, later, signed_headers};
 
 use super::answer::{self, Nonsense};
 use super::ask::{Heard, Question, again_at, message_id};
@@ -37,8 +36,6 @@ const SUBMIT_AGAIN: [Duration; 4] = [
 ];
 /// How long a verifier whose turn broke off is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// How long turns may go on when the process is to end.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a verdict was not carried out, as the trail has it.
 const TOO_LATE: &str = "it came when the result had been decided or its deadline had passed";
@@ -65,13 +62,12 @@ pub struct Asker {
     settings: VerifierSettings,
     /// Whose turn it is in this process.
     busy: Arc<Mutex<HashSet<Uuid>>>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Asker {
     pub fn new(verifiers: Verifiers, settings: VerifierSettings) -> Self {
-        let turns = Arc::new(Semaphore::new(TURNS_MAX));
-        Self { verifiers, settings, busy: Arc::default(), turns }
+        Self { verifiers, settings, busy: Arc::default(), turns: Turns::new(TURNS_MAX) }
     }
 
     /// Begins the turns of verifiers that there is something to ask, and says whether it began any.
@@ -79,7 +75,7 @@ impl Asker {
     /// is asked.
     pub async fn step(&self) -> Result<bool, CheckoutError> {
         let Some(cipher) = self.verifiers.cipher.clone() else { return Ok(false) };
-        let room = self.turns.available_permits();
+        let room = self.turns.room();
         if room == 0 || is_restored(&self.verifiers.pool).await? {
             return Ok(false);
         }
@@ -89,13 +85,12 @@ impl Asker {
         let due = verifiers::due(&self.verifiers.pool, &but, at, limit).await?;
         let any = !due.is_empty();
         for verifier in due {
-            // Only steps take permits, one after the other, and never more than there are.
-            let permit = self.turns.clone().acquire_owned().await;
+            let under_way = self.turns.begin().await;
             let (asker, cipher) = (self.clone(), cipher.clone());
             self.with_busy(|busy| busy.insert(verifier.0));
             tokio::spawn(async move {
                 let ended = asker.turn(&cipher, verifier).await;
-                drop(permit);
+                drop(under_way);
                 if let Err(error) = ended {
                     tracing::warn!(verifier.id = %verifier, %error, cause = ?error, "a turn broke off");
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -108,8 +103,7 @@ impl Asker {
 
     /// Waits for the calls under way, though not for long: what is cut off is asked again.
     pub async fn finish(&self) {
-        let all = u32::try_from(TURNS_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(FINISH_WITHIN, self.turns.acquire_many(all)).await.is_err() {
+        if !self.turns.finish().await {
             tracing::warn!("verifiers were still being called at the end; they will be again");
         }
     }

@@ -13,21 +13,19 @@ mod asker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::ground::{Clock, Entropy, SecretCipher, Slot, VerifierId};
 use crate::ledger::Engine;
-use crate::outbound::{Caller, SigningSecret};
+use crate::outbound::{Caller, ROTATION, SigningSecret};
 
 use super::{CheckoutError, VerifierStanding, store};
 
 pub use asker::Asker;
 
-/// How long the old secret signs too after a rotation.
-const ROTATION: TimeDelta = TimeDelta::hours(24);
 /// How far what waits is counted: more than this many is many.
 const COUNT_MAX: i64 = 100_001;
 

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::ground::SecretCipher;
 use crate::ledger::is_restored;
+use crate::outbound::Turns;
 
 use super::store::{self, Key};
 use super::{EventError, Events};
@@ -37,8 +38,6 @@ const FORGET_MAX: i64 = 1000;
 const WAIT_MAX: TimeDelta = TimeDelta::days(4);
 /// How long it is known what became of a delivery.
 const KEPT: TimeDelta = TimeDelta::days(30);
-/// How long turns may go on when the process is to end.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +73,14 @@ pub struct Courier {
     settings: CourierSettings,
     /// Where the next look begins.
     place: Arc<Mutex<Key>>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Courier {
     /// A courier, on connections of its own: whoever asks the API does not wait for it.
     pub fn new(events: Events, settings: CourierSettings) -> Self {
         let place = Arc::new(Mutex::new(store::FIRST));
-        Self { events, settings, place, turns: Arc::new(Semaphore::new(TURNS_MAX)) }
+        Self { events, settings, place, turns: Turns::new(TURNS_MAX) }
     }
 
     /// Takes up what there is to deliver, and says whether there is more than fitted into a step.
@@ -126,7 +125,7 @@ impl Courier {
         cipher: &Arc<SecretCipher>,
         at: DateTime<Utc>,
     ) -> Result<bool, EventError> {
-        let room = self.turns.available_permits();
+        let room = self.turns.room();
         if room == 0 {
             return Ok(false);
         }
@@ -144,11 +143,10 @@ impl Courier {
                 began: at,
                 lease_end,
             };
-            // Only steps take permits, one after the other, and never more than there are.
-            let permit = self.turns.clone().acquire_owned().await;
+            let under_way = self.turns.begin().await;
             tokio::spawn(async move {
                 turn.run().await;
-                drop(permit);
+                drop(under_way);
             });
         }
         Ok(full)
@@ -170,8 +168,7 @@ impl Courier {
 
     /// Waits for the turns under way, though not for long: what is cut off is sent again.
     pub async fn finish(&self) {
-        let all = u32::try_from(TURNS_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(FINISH_WITHIN, self.turns.acquire_many(all)).await.is_err() {
+        if !self.turns.finish().await {
             tracing::warn!("webhooks were still being called at the end; they will be again");
         }
     }

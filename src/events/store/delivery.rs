@@ -35,61 +35,43 @@ impl Row {
     }
 }
 
-/// The deliveries of a webhook before a number, newest event first.
-pub(in crate::events) async fn deliveries(
-    pool: &PgPool,
-    account: BookId,
-    id: WebhookId,
-    before: i64,
-    limit: i64,
-) -> Result<Vec<Delivery>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select d.seq, o.kind, o.recorded_at, d.state, d.attempts, d.queued_at, d.next_at,
-           d.last_status, d.last_error, d.ended_at
-         from webhook_delivery d
-         cross join lateral (
-           select kind, recorded_at from outbox
-           where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
-         where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq < $4
-         order by d.seq desc limit $5",
-        account.slot().sql(),
-        account.0,
-        id.0,
-        before,
-        limit
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.delivery(account)).collect())
+/// A query of deliveries per condition.
+macro_rules! deliveries {
+    ($($(#[$doc:meta])* $name:ident: $condition:literal;)*) => {
+        $($(#[$doc])*
+        pub(in crate::events) async fn $name(
+            pool: &PgPool,
+            account: BookId,
+            id: WebhookId,
+            before: i64,
+            limit: i64,
+        ) -> Result<Vec<Delivery>, sqlx::Error> {
+            let rows = sqlx::query_as!(
+                Row,
+                "select d.seq, o.kind, o.recorded_at, d.state, d.attempts, d.queued_at, d.next_at,
+                   d.last_status, d.last_error, d.ended_at
+                 from webhook_delivery d
+                 cross join lateral (
+                   select kind, recorded_at from outbox
+                   where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
+                 where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq < $4" + $condition +
+                " order by d.seq desc limit $5",
+                account.slot().sql(),
+                account.0,
+                id.0,
+                before,
+                limit
+            )
+            .fetch_all(pool)
+            .await?;
+            Ok(rows.into_iter().map(|row| row.delivery(account)).collect())
+        })*
+    };
 }
 
-/// Those of them that were given up.
-pub(in crate::events) async fn dead_deliveries(
-    pool: &PgPool,
-    account: BookId,
-    id: WebhookId,
-    before: i64,
-    limit: i64,
-) -> Result<Vec<Delivery>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select d.seq, o.kind, o.recorded_at, d.state, d.attempts, d.queued_at, d.next_at,
-           d.last_status, d.last_error, d.ended_at
-         from webhook_delivery d
-         cross join lateral (
-           select kind, recorded_at from outbox
-           where slot = d.slot and book_id = d.book_id and seq = d.seq limit 1) o
-         where d.slot = $1 and d.book_id = $2 and d.webhook_id = $3 and d.seq < $4
-           and d.state = 'dead'
-         order by d.seq desc limit $5",
-        account.slot().sql(),
-        account.0,
-        id.0,
-        before,
-        limit
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.delivery(account)).collect())
+deliveries! {
+    /// The deliveries of a webhook before a number, newest event first.
+    deliveries: "";
+    /// Those of them that were given up.
+    dead_deliveries: " and d.state = 'dead'";
 }
