@@ -42,8 +42,19 @@ pub(super) struct Delivery {
     pub(super) verifier: Option<VerifierId>,
 }
 
-/// Hashes and checks the evidence of some results. The items of all of them are known.
-pub(super) fn examine(
+/// Hashes and checks the evidence of some results. A schema may be long to check, and is checked where
+/// nothing else waits.
+pub(super) async fn examine(
+    results: Vec<ResultSubmission>,
+    items: BTreeMap<i16, KnownItem>,
+) -> Result<Vec<Delivery>, CheckoutError> {
+    if items.values().any(|item| item.schema.is_some()) {
+        return tokio::task::spawn_blocking(move || deliveries(results, &items)).await?;
+    }
+    deliveries(results, &items)
+}
+
+fn deliveries(
     results: Vec<ResultSubmission>,
     items: &BTreeMap<i16, KnownItem>,
 ) -> Result<Vec<Delivery>, CheckoutError> {

@@ -179,14 +179,13 @@ impl Checkouts {
                 return Err(CheckoutError::ResultRepeated { position, result_id });
             }
         }
-        let account = self.account_of(checkout).await?;
         let numbers: BTreeSet<i16> = results.iter().map(|result| result.item).collect();
-        let items = store::items(&self.pool, account, checkout, numbers).await?;
+        let known = store::items(&self.pool, checkout, numbers).await?;
+        let (account, items) = known.ok_or(CheckoutError::CheckoutUnknown)?;
         for item in items.values() {
             by.check_serves(&item.sku)?;
         }
-        let examined = tokio::task::spawn_blocking(move || delivery::examine(results, &items));
-        let (by, deliveries) = (by.key, examined.await??);
+        let (by, deliveries) = (by.key, delivery::examine(results, items).await?);
         let command = command::SubmitResults { account, checkout, identity, by, deliveries };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
@@ -199,13 +198,14 @@ impl Checkouts {
         identity: CommandIdentity,
         verdict: Verdict,
     ) -> Result<Outcome, CheckoutError> {
-        let account = self.account_of(checkout).await?;
-        let known = store::result_item(&self.pool, account, checkout, result_id).await?;
+        let known = store::result(&self.pool, checkout, result_id).await?;
+        let (account, known) = known.ok_or(CheckoutError::CheckoutUnknown)?;
         let known = known.ok_or(CheckoutError::ResultUnknown)?;
         verdict.by.check_serves(&known.sku)?;
+        let ruling = verdict.about(known.quantity);
         let charge = ChargeId::mint(self.entropy.as_ref(), self.clock.now(), account.slot());
         let target = command::Target::new(account, checkout, result_id, &known);
-        let command = command::Judge { target, identity, ruling: verdict.into(), charge };
+        let command = command::Judge { target, identity, ruling, charge };
         Ok(self.engine.submit(Arc::new(command)).await?)
     }
 

@@ -113,17 +113,6 @@ impl Checkouts {
         view.ok_or(CheckoutError::ChargeUnknown)
     }
 
-    /// How many units a result delivers; that never changes.
-    pub async fn result_quantity(
-        &self,
-        checkout: CheckoutId,
-        result_id: &str,
-    ) -> Result<i64, CheckoutError> {
-        let account = self.account_of(checkout).await?;
-        let quantity = store::result_quantity(&self.pool, account, checkout, result_id).await?;
-        quantity.ok_or(CheckoutError::ResultUnknown)
-    }
-
     /// The account of a charge.
     pub async fn account_of_charge(&self, charge: ChargeId) -> Result<BookId, CheckoutError> {
         let known = store::charge_target(&self.pool, charge).await?;

@@ -246,7 +246,7 @@ pub async fn judge_result(
     let result = result.as_str();
     let route = format!("/api/v1/checkouts/{checkout}/results/{result}/verdict");
     let identity = identity(&caller, &key, &route, &request);
-    let accepted = accepted(&state, checkout, result, &request).await?;
+    let accepted = accepted(&request)?;
     let verdict = Verdict {
         by,
         criteria_version: request.criteria_version.map(CriteriaVersion::get),
@@ -258,21 +258,13 @@ pub async fn judge_result(
     answer(&state, outcome, StatusCode::OK)
 }
 
-/// How many units a verdict accepts. The quantity of a result never changes, so that it can be
-/// looked up before the lock.
-async fn accepted(
-    state: &AppState,
-    checkout: CheckoutId,
-    result: &str,
-    request: &VerdictRequest,
-) -> Result<i64, Problem> {
+/// How many units a verdict accepts; none when it accepts all of them.
+fn accepted(request: &VerdictRequest) -> Result<Option<i64>, Problem> {
     let misfit = |why| Problem::new(Code::ValidationFailed).field("accepted_quantity").detail(why);
     match (request.verdict, request.accepted_quantity) {
-        (Judgement::Accepted, None) => {
-            Ok(state.checkouts.result_quantity(checkout, result).await?)
-        }
-        (Judgement::Rejected, None) => Ok(0),
-        (Judgement::PartiallyAccepted, Some(quantity)) => Ok(quantity.get()),
+        (Judgement::Accepted, None) => Ok(None),
+        (Judgement::Rejected, None) => Ok(Some(0)),
+        (Judgement::PartiallyAccepted, Some(quantity)) => Ok(Some(quantity.get())),
         (Judgement::PartiallyAccepted, None) => Err(misfit("a partial acceptance says how much")),
         (Judgement::Accepted | Judgement::Rejected, Some(_)) => {
             Err(misfit("only a partial acceptance says how much"))

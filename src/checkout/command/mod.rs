@@ -81,8 +81,8 @@ pub struct Verdict {
     pub by: Staff,
     /// The version of the criteria that it judged by, if it says so.
     pub criteria_version: Option<i32>,
-    /// Units accepted; none means rejected.
-    pub accepted: i64,
+    /// Units accepted: zero rejects the result, and None means all that was delivered.
+    pub accepted: Option<i64>,
     pub reason: Option<String>,
     pub checks: Vec<Check>,
 }
@@ -101,11 +101,12 @@ pub struct Ruling {
     pub(in crate::checkout) checks: Vec<Check>,
 }
 
-impl From<Verdict> for Ruling {
-    fn from(verdict: Verdict) -> Self {
-        let Verdict { by, criteria_version, accepted, reason, checks } = verdict;
-        let verifier = by.key.to_string();
-        Self { verifier, name: None, criteria_version, accepted, reason, checks }
+impl Verdict {
+    /// The same about a result that delivers so many units.
+    pub(in crate::checkout) fn about(self, quantity: i64) -> Ruling {
+        let Self { by, criteria_version, accepted, reason, checks } = self;
+        let (verifier, accepted) = (by.key.to_string(), accepted.unwrap_or(quantity));
+        Ruling { verifier, name: None, criteria_version, accepted, reason, checks }
     }
 }
 

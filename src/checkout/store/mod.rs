@@ -51,44 +51,49 @@ pub(super) async fn account_of(
     Ok(found.map(BookId))
 }
 
-/// What never changes about some items of a checkout, by number, with the schema of the criteria that
-/// each was sold under.
+/// The account of a checkout, and what never changes about some of its items, by number, with the
+/// schema of the criteria that each was sold under.
 pub(super) async fn items(
     pool: &PgPool,
-    account: BookId,
     checkout: CheckoutId,
     numbers: impl IntoIterator<Item = i16>,
-) -> Result<BTreeMap<i16, KnownItem>, sqlx::Error> {
+) -> Result<Option<(BookId, BTreeMap<i16, KnownItem>)>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select i.item, i.hold_id, i.sku, i.sku_version, v.criteria -> 'schema' as schema,
-                  v.verifier_id
-           from checkout_item i
-           join sku_version v on v.sku = i.sku and v.version = i.sku_version
-           where i.slot = $1 and i.book_id = $2 and i.checkout_id = $3 and i.item = any($4)"#,
-        account.slot().sql(),
-        account.0,
+        r#"select c.book_id, i.item as "item?", i.hold_id as "hold_id?", i.sku as "sku?",
+                  i.sku_version as "sku_version?", i.schema, i.verifier_id
+           from checkout c
+           left join lateral (
+             select i.item, i.hold_id, i.sku, i.sku_version, v.criteria -> 'schema' as schema,
+                    v.verifier_id
+             from checkout_item i
+             join sku_version v on v.sku = i.sku and v.version = i.sku_version
+             where i.slot = c.slot and i.checkout_id = c.checkout_id and i.item = any($3)) i on true
+           where c.slot = $1 and c.checkout_id = $2"#,
+        checkout.slot().sql(),
         checkout.0,
         &numbers.into_iter().collect::<Vec<_>>()
     )
     .fetch_all(pool)
     .await?;
-    let items = rows.into_iter().map(|row| {
+    let Some(account) = rows.first().map(|row| BookId(row.book_id)) else { return Ok(None) };
+    let items = rows.into_iter().filter_map(|row| {
         let item = KnownItem {
-            hold: HoldId(row.hold_id),
-            sku: row.sku,
-            sku_version: row.sku_version,
+            hold: HoldId(row.hold_id?),
+            sku: row.sku?,
+            sku_version: row.sku_version?,
             schema: row.schema,
             verifier: row.verifier_id.map(VerifierId),
         };
-        (row.item, item)
+        Some((row.item?, item))
     });
-    Ok(items.collect())
+    Ok(Some((account, items.collect())))
 }
 
 /// What never changes about a result.
 #[derive(Clone, Debug)]
 pub struct KnownResult {
     pub item: i16,
+    pub quantity: i64,
     pub hold: HoldId,
     pub sku: String,
     pub sku_version: i32,
@@ -96,54 +101,46 @@ pub struct KnownResult {
     pub asked: bool,
 }
 
-pub(super) async fn result_item(
+/// The account of a checkout, and what is known of one of its results, if it has it.
+pub(super) async fn result(
     pool: &PgPool,
-    account: BookId,
     checkout: CheckoutId,
     result_id: &str,
-) -> Result<Option<KnownResult>, sqlx::Error> {
+) -> Result<Option<(BookId, Option<KnownResult>)>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select i.item, i.hold_id, i.sku, i.sku_version,
-             exists (select from verification q where q.slot = r.slot and q.book_id = r.book_id
-                                             and q.checkout_id = r.checkout_id
-                                             and q.result_id = r.result_id) as "asked!"
-           from result r
-           join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
-                               and i.checkout_id = r.checkout_id and i.item = r.item
-           where r.slot = $1 and r.book_id = $2 and r.checkout_id = $3 and r.result_id = $4"#,
-        account.slot().sql(),
-        account.0,
+        r#"select c.book_id, r.item as "item?", r.quantity as "quantity?", r.hold_id as "hold_id?",
+                  r.sku as "sku?", r.sku_version as "sku_version?", r.asked as "asked?"
+           from checkout c
+           left join lateral (
+             select r.item, r.quantity, i.hold_id, i.sku, i.sku_version,
+               exists (select from verification q where q.slot = r.slot and q.book_id = r.book_id
+                                               and q.checkout_id = r.checkout_id
+                                               and q.result_id = r.result_id) as asked
+             from result r
+             join checkout_item i on i.slot = r.slot and i.checkout_id = r.checkout_id
+                                 and i.item = r.item
+             where r.slot = c.slot and r.book_id = c.book_id and r.checkout_id = c.checkout_id
+               and r.result_id = $3) r on true
+           where c.slot = $1 and c.checkout_id = $2"#,
+        checkout.slot().sql(),
         checkout.0,
         result_id
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|row| KnownResult {
-        item: row.item,
-        hold: HoldId(row.hold_id),
-        sku: row.sku,
-        sku_version: row.sku_version,
-        asked: row.asked,
+    Ok(row.map(|row| {
+        let known = || {
+            Some(KnownResult {
+                item: row.item?,
+                quantity: row.quantity?,
+                hold: HoldId(row.hold_id?),
+                sku: row.sku?,
+                sku_version: row.sku_version?,
+                asked: row.asked?,
+            })
+        };
+        (BookId(row.book_id), known())
     }))
-}
-
-/// How many units a result delivers.
-pub(super) async fn result_quantity(
-    pool: &PgPool,
-    account: BookId,
-    checkout: CheckoutId,
-    result_id: &str,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "select quantity from result
-         where slot = $1 and book_id = $2 and checkout_id = $3 and result_id = $4",
-        account.slot().sql(),
-        account.0,
-        checkout.0,
-        result_id
-    )
-    .fetch_optional(pool)
-    .await
 }
 
 /// The items and holds of a checkout.
@@ -271,11 +268,12 @@ pub(super) async fn due_results(
     limit: i64,
 ) -> Result<Vec<DueResult>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select r.book_id, r.checkout_id, r.result_id, i.item, i.hold_id, i.sku, i.sku_version,
+        r#"select r.book_id, r.checkout_id, r.result_id, r.quantity, i.item, i.hold_id, i.sku,
+             i.sku_version,
              exists (select from verification q where q.slot = r.slot and q.book_id = r.book_id
                                              and q.checkout_id = r.checkout_id
                                              and q.result_id = r.result_id) as "asked!"
-           from (select slot, book_id, checkout_id, result_id, item from result
+           from (select slot, book_id, checkout_id, result_id, item, quantity from result
                  where state = 'verifying' and verify_by <= $1 order by verify_by limit $2) r
            join checkout_item i on i.slot = r.slot and i.book_id = r.book_id
                                and i.checkout_id = r.checkout_id and i.item = r.item"#,
@@ -290,6 +288,7 @@ pub(super) async fn due_results(
         result_id: row.result_id,
         known: KnownResult {
             item: row.item,
+            quantity: row.quantity,
             hold: HoldId(row.hold_id),
             sku: row.sku,
             sku_version: row.sku_version,

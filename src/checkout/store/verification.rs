@@ -47,7 +47,6 @@ pub(in crate::checkout) struct Claimed {
     pub(in crate::checkout) known: KnownResult,
     pub(in crate::checkout) unit: String,
     pub(in crate::checkout) unit_price: Amount,
-    pub(in crate::checkout) quantity: i64,
     pub(in crate::checkout) evidence: serde_json::Value,
     pub(in crate::checkout) evidence_hash: Vec<u8>,
     pub(in crate::checkout) criteria: Criteria,
@@ -241,6 +240,7 @@ async fn take(
         forgiven: row.forgiven,
         known: KnownResult {
             item: row.item,
+            quantity: row.quantity,
             hold: HoldId(row.hold_id),
             sku: row.sku,
             sku_version: row.sku_version,
@@ -248,7 +248,6 @@ async fn take(
         },
         unit: row.unit,
         unit_price: amount(row.unit_price),
-        quantity: row.quantity,
         evidence: row.evidence,
         evidence_hash: row.evidence_hash,
         criteria: row.criteria.0,

@@ -50,7 +50,7 @@ impl<'a> Question<'a> {
                 unit: &asked.unit,
                 unit_price: asked.unit_price,
             },
-            quantity: asked.quantity,
+            quantity: asked.known.quantity,
             evidence: &asked.evidence,
             evidence_sha256: hex::encode(&asked.evidence_hash),
             criteria: &asked.criteria,

@@ -251,7 +251,7 @@ impl Asker {
         }
         let parsed = answer::read(response).await.and_then(|bytes| {
             let criteria_version = claimed.known.sku_version;
-            answer::parse(&bytes, round.verifier, claimed.quantity, criteria_version)
+            answer::parse(&bytes, round.verifier, claimed.known.quantity, criteria_version)
         });
         let failed = matches!(parsed, Err(Nonsense::Broken));
         Heard { status, ruling: parsed.map_err(|nonsense| nonsense.to_string()), failed }

@@ -300,7 +300,7 @@ impl Scene {
         let verdict = Verdict {
             by: staff(),
             criteria_version: None,
-            accepted: units,
+            accepted: Some(units),
             reason: None,
             checks: vec![],
         };

@@ -196,7 +196,7 @@ pub fn submission(result_id: &str, item: i16, quantity: i64) -> ResultSubmission
 
 pub fn verdict(accepted: i64) -> Verdict {
     let checks = vec![Check { name: "looks right".into(), passed: accepted > 0, detail: None }];
-    Verdict { by: staff(), criteria_version: None, accepted, reason: None, checks }
+    Verdict { by: staff(), criteria_version: None, accepted: Some(accepted), reason: None, checks }
 }
 
 pub fn reversal(amount: Option<Amount>) -> ReversalRequest {
