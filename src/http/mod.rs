@@ -61,6 +61,6 @@ pub use middleware::vouch;
 pub use openapi::{API_KEY, document, operations};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use problem_body::{Next, ProblemBody};
-pub use server::serve;
+pub use server::{listen, serve};
 pub use settings::{HttpSettings, Quota};
 pub use state::AppState;

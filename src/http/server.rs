@@ -1,12 +1,13 @@
 //! The server: sockets, time limits and the order of the middleware.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use tokio::net::TcpSocket;
 use utoipa_actix_web::AppExt;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -16,6 +17,22 @@ use crate::http::docs::DocsPage;
 use crate::http::middleware::{Shared, envelope, limit_in_flight, limit_rate, read_body};
 use crate::http::openapi::{self, OpenApiJson, openapi_json};
 use crate::http::routes::{RouteTable, no_route};
+
+/// How many connections may wait to be accepted. The 128 of the standard library are used up when a few
+/// hundred clients connect at once, and the others then try again a second later.
+const BACKLOG: u32 = 1024;
+
+/// Listens on an address, for [`serve`].
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library does: connections of a server before this one may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
 
 /// Serves the routes that `configure` adds, on a listener that the caller has bound.
 ///
@@ -61,4 +78,21 @@ where
         None => server,
     };
     Ok(server.listen(listener)?.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::listen;
+
+    #[tokio::test]
+    async fn hundreds_may_connect_before_anyone_is_accepted() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
+        let all: Result<Vec<_>, _> = (0..512).map(|_| connect()).collect();
+        assert_eq!(all.unwrap().len(), 512);
+    }
 }

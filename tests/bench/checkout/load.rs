@@ -113,22 +113,19 @@ pub fn run<O: Operation>(address: SocketAddr, operation: O, pressure: Pressure) 
 }
 
 async fn press<O: Operation>(address: SocketAddr, operation: O, pressure: Pressure) -> Load {
-    // What is begun on time waits for an answer only, not for its connection, which is kept alive.
+    // Connections are kept alive: opening them is no part of an operation.
     let mut open = Vec::new();
-    while pressure.rate.is_some() && open.len() < pressure.connections {
+    while open.len() < pressure.connections {
         open.push(Connection::open(address).await.expect("connects"));
     }
     let begun = Instant::now();
     let until = begun + pressure.how_long;
     let next = Rc::new(Cell::new(0_u32));
-    let tasks: Vec<_> = (0..pressure.connections)
-        .map(|_| {
-            let (operation, next, open) = (operation.clone(), next.clone(), open.pop());
+    let tasks: Vec<_> = open
+        .into_iter()
+        .map(|mut connection| {
+            let (operation, next) = (operation.clone(), next.clone());
             tokio::task::spawn_local(async move {
-                let mut connection = match open {
-                    Some(open) => open,
-                    None => Connection::open(address).await.expect("connects"),
-                };
                 let (mut times, mut refused) = (Vec::new(), 0);
                 loop {
                     let due = turn(&next, begun, pressure.rate);
