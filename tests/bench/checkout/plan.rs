@@ -9,7 +9,7 @@ use bursar::finance::Finance;
 use serde_json::{Map, Value, json};
 
 use crate::figures::{Figures, Sample, Spent, round, settled_rows};
-use crate::load::{Pressure, run};
+use crate::load::{Operation, Pressure, run};
 use crate::service::{Challenge, Checkout, Choice, Life, Service, in_process};
 use crate::sql;
 use crate::world::{self, World};
@@ -108,32 +108,29 @@ impl Plan {
                 [("d_uniform", Choice::Uniform), ("d_zipf", Choice::Zipf), ("d_hot", Choice::Hot)]
             {
                 let operation = Checkout { world: world.clone(), choice };
-                let sample = self.press(world, service, operation, None, rows).await;
+                let sample = self.peak(world, service, operation, rows).await;
                 figures.add(name, sample);
             }
             let checkout = Checkout { world: world.clone(), choice: Choice::Uniform };
             let life = Life { checkout, operator: service.operator.clone() };
-            figures.add("e_life", self.press(world, service, life, None, rows).await);
+            figures.add("e_life", self.peak(world, service, life, rows).await);
         }
         pool.close().await;
         all.insert(name.to_owned(), Value::Object(figures.tell_all()));
         figures
     }
 
-    async fn press<O: crate::load::Operation>(
+    /// As fast as it goes, for a slice.
+    async fn peak<O: Operation>(
         &self,
         world: &Arc<World>,
         service: &Service,
         operation: O,
-        rate: Option<f64>,
         rows: bool,
     ) -> Sample {
-        let connections = O::CONNECTIONS;
-        let pressure = Pressure { connections, how_long: self.slice, rate };
-        let spent = Meter::start(world, Some(service.pid), rows).await;
-        let address = service.address;
-        let load = tokio::task::spawn_blocking(move || run(address, operation, pressure));
-        spent.stop(world, load.await.expect("a load").into()).await
+        let (connections, how_long) = (O::CONNECTIONS, self.slice);
+        let pressure = Pressure { connections, how_long, rate: None };
+        press(world, service, operation, pressure, rows).await
     }
 
     /// D at half of its peak load: what a caller waits when the machine has room. What was measured before
@@ -141,11 +138,15 @@ impl Plan {
     async fn half_load(&self, world: &Arc<World>, service: &Service, empty: &Figures) -> Value {
         let mut figures = Figures::default();
         Command::new("sync").status().expect("sync runs");
-        // A tail of one in a hundred wants more samples than a rate.
-        for _ in 0..2 * self.rounds {
+        for _ in 0..self.rounds {
             let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
-            let rate = Some(empty.rate("d_uniform") / 2.0);
-            let sample = self.press(world, service, operation, rate, false).await;
+            // A tail of one in a hundred wants more samples than a rate.
+            let pressure = Pressure {
+                connections: Checkout::CONNECTIONS,
+                how_long: 2 * self.slice,
+                rate: Some(empty.rate("d_uniform") / 2.0),
+            };
+            let sample = press(world, service, operation, pressure, false).await;
             figures.add("d_half_of_peak", sample);
         }
         figures.tell("d_half_of_peak")
@@ -156,14 +157,14 @@ impl Plan {
         let mut left = world.buyers.len();
         while left > 0 {
             let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
-            let sample = self.press(world, service, operation, None, false).await;
+            let sample = self.peak(world, service, operation, false).await;
             left = left.saturating_sub(usize::try_from(sample.done).expect("small"));
         }
     }
 
     async fn challenges(&self, world: &Arc<World>, service: &Service) -> Value {
         let mut figures = Figures::default();
-        figures.add("f_unpaid_402", self.press(world, service, Challenge, None, false).await);
+        figures.add("f_unpaid_402", self.peak(world, service, Challenge, false).await);
         figures.tell("f_unpaid_402")
     }
 
@@ -185,6 +186,20 @@ impl Plan {
         assert!(i64::try_from(load.done).expect("small") == stored, "acknowledged is not stored");
         json!({ "done": load.done, "refused": load.refused, "resident_mb": resident })
     }
+}
+
+/// Runs an operation against the service, metered.
+async fn press<O: Operation>(
+    world: &Arc<World>,
+    service: &Service,
+    operation: O,
+    pressure: Pressure,
+    rows: bool,
+) -> Sample {
+    let spent = Meter::start(world, Some(service.pid), rows).await;
+    let address = service.address;
+    let load = tokio::task::spawn_blocking(move || run(address, operation, pressure));
+    spent.stop(world, load.await.expect("a load").into()).await
 }
 
 async fn count_checkouts(world: &World) -> i64 {
