@@ -14,8 +14,8 @@ use bursar::ledger::{Engine, EngineSettings, Span};
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 
 /// What is bought.
 pub const SKU: &str = "unit";
@@ -38,12 +38,22 @@ pub struct World {
     pub root: PathBuf,
     pub service: PgConnectOptions,
     pub owner: PgConnectOptions,
+    admin: PgConnectOptions,
     pub service_url: String,
     pub clock: Arc<dyn Clock>,
     pub buyers: Vec<Buyer>,
     pub postgres_pid: u32,
     pub pool: PgPool,
     pub checkouts: Checkouts,
+}
+
+impl World {
+    /// Has Postgres write everything to the disk.
+    pub async fn checkpoint(&self) -> Result<(), sqlx::Error> {
+        let mut admin = PgConnection::connect_with(&self.admin).await?;
+        sqlx::query("checkpoint").execute(&mut admin).await?;
+        admin.close().await
+    }
 }
 
 /// Starts Postgres as the service does and opens the accounts through the engine.
@@ -65,6 +75,7 @@ pub async fn open() -> (Arc<World>, ManagedPostgres) {
         root,
         service,
         owner,
+        admin: managed.connect_options(Role::Admin),
         service_url: managed.url(Role::Service),
         clock,
         buyers,
