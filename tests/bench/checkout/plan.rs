@@ -136,11 +136,10 @@ impl Plan {
         press(world, service, operation, pressure, rows).await
     }
 
-    /// D at half of its peak load: what a caller waits when the machine has room. What was measured before
-    /// is written to the disk first; the system writes it half a minute late, and would do so now.
+    /// D at half of its peak load: what a caller waits when the machine has room.
     async fn half_load(&self, world: &Arc<World>, service: &Service, empty: &Figures) -> Value {
         let mut figures = Figures::default();
-        Command::new("sync").status().expect("sync runs");
+        settle();
         for _ in 0..self.rounds {
             let operation = Checkout { world: world.clone(), choice: Choice::Uniform };
             // A tail of one in a hundred wants more samples than a rate.
@@ -248,6 +247,13 @@ async fn grow(world: &Arc<World>, transfers: u64) {
     sql::ceiling_until(world, far, missing - last).await;
     world.checkpoint().await.expect("a checkpoint");
     sql::ceiling_until(world, far, last).await;
+    settle();
+}
+
+/// Has the system write what it would write half a minute late, at once and in the middle of what comes
+/// next.
+fn settle() {
+    Command::new("sync").status().expect("sync runs");
 }
 
 /// What one durable commit takes on this machine, at its quickest half.

@@ -18,7 +18,7 @@ use crate::load::{Answer, Connection, Load, Operation, post};
 use crate::world::{ITEM_PRICE_MICROS, SKU, World};
 
 /// Operations at a time in C: enough for full batches in every lane.
-const IN_PROCESS: usize = 1_000;
+const IN_PROCESS: usize = 2_000;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
