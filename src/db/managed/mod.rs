@@ -11,6 +11,7 @@ mod binaries;
 mod cluster;
 mod error;
 mod install;
+mod memory;
 mod root;
 mod secret;
 mod server;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::ManagedError;
 use super::account::{Account, spawn_error};
 use super::binaries::Binaries;
 use super::cluster::{QUIT_WITHIN, STOP_WITHIN, clean_command, is_ready, signal};
 use super::error::last_lines;
 use super::root::Root;
+use super::{ManagedError, memory};
 
 /// Recovery after a crash replays at most `max_wal_size` and takes seconds; this is for slow disks.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -25,7 +25,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(15);
 ///
 /// After a checkpoint the first change of each page writes the whole page to the log. Keys that begin
 /// with a book or are random touch many pages, so checkpoints are rare and those pages compressed.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 11] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=on",
@@ -36,8 +36,6 @@ const SETTINGS: [&str; 12] = [
     // By default they are no larger than a segment of the log.
     "wal_buffers=16MB",
     "max_connections=100",
-    // Room for the hot pages of a ledger of millions of rows; memory that is not used is not taken.
-    "shared_buffers=1GB",
     "timezone=UTC",
     "log_timezone=UTC",
 ];
@@ -100,6 +98,7 @@ impl Server {
         for setting in SETTINGS.into_iter().chain([compression]) {
             command.args(["-c", setting]);
         }
+        command.arg("-c").arg(format!("shared_buffers={}MB", memory::shared_buffers()));
         command.current_dir("/").stdin(Stdio::null()).stdout(log).stderr(errors);
         // Ctrl-C in a terminal reaches the whole foreground group. Requests are then still being
         // finished, so the server is in a group of its own and is told to stop afterwards.
