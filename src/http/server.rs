@@ -82,17 +82,18 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
     use std::time::Duration;
 
     use super::listen;
 
     #[tokio::test]
     async fn hundreds_may_connect_before_anyone_is_accepted() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = listen(any_port).expect("some port is free");
+        let address = listener.local_addr().expect("it is bound");
         let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
         let all: Result<Vec<_>, _> = (0..512).map(|_| connect()).collect();
-        assert_eq!(all.unwrap().len(), 512);
+        assert_eq!(all.expect("each finds room in the queue").len(), 512);
     }
 }
